@@ -1,0 +1,158 @@
+"""The `ballot` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import otp
+from ballot import node
+from ballot.cluster import Cluster, ClusterError
+from ballot.coordination import CoordinationError
+from ballot.dataset import SAMPLE, DatasetError
+from ballot.demo import KILLS, DemoError, Plan, run_demo
+from ballot.topology import BadCluster
+
+EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
+
+EXAMPLES = """examples:
+  ballot demo                              the sample election, with a kill of each kind
+  ballot demo --kills writer,node --json   one line of JSON
+  ballot demo --election DIR --clients 128
+  ballot cluster                           eight nodes, until Ctrl-C
+
+exit codes: 0 all is well, 1 something is not, 2 wrong usage or input"""
+
+DEMO = f"""Cast every ballot of an election one by one, from many clients at a time, while processes
+are killed with -9; then close, count, and account for every ballot.
+
+  --election DIR   election.json and ballots.jsonl[.gz] (format ballot-election/1); with a
+                   result.json the result must equal it
+  --kills a,b,..   any of {", ".join(KILLS)}, in this order; `none` for none"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (DatasetError, otp.SpecError, BadCluster) as error:
+        return _complain(error, EXIT_USAGE)
+    except (ClusterError, CoordinationError, DemoError, otp.OtpError) as error:
+        return _complain(error, EXIT_FAILURE)
+    except KeyboardInterrupt:
+        return _complain("interrupted; everything was stopped", EXIT_FAILURE)
+
+
+def _complain(what: object, code: int) -> int:
+    print(f"ballot: {what}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="ballot",
+        description="Fault-tolerant elections on real processes.",
+        epilog=EXAMPLES,
+        formatter_class=raw,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser(
+        "demo", help="a whole election under kill -9", description=DEMO, formatter_class=raw
+    )
+    demo.add_argument("--election", type=Path, default=SAMPLE, metavar="DIR")
+    demo.add_argument("--clients", type=_count, default=64, metavar="N", help="commands in flight")
+    demo.add_argument("--ballots", type=_count, default=None, metavar="N", help="cast only N")
+    demo.add_argument("--kills", type=_kills, default=KILLS, metavar="a,b,..")
+    demo.add_argument("--json", action="store_true", help="print one object on one line")
+    _add_places(demo)
+    demo.set_defaults(run=_demo)
+    cluster = commands.add_parser("cluster", help="run the embedded cluster until Ctrl-C")
+    _add_places(cluster)
+    cluster.set_defaults(run=_cluster)
+    one = commands.add_parser("node", help="run one node (a cluster starts it)")
+    one.set_defaults(run=_node)
+    return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--base-port",
+        type=_port,
+        default=int(os.environ.get("BALLOT_BASE_PORT", node.BASE_PORT)),
+        metavar="PORT",
+        help=f"the first of nine ports on 127.0.0.1 (default {node.BASE_PORT})",
+    )
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="on disk: the record store")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="in RAM: the copies")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1024 <= int(text) <= 65_500:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1024 to 65500")
+    return int(text)
+
+
+def _kills(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip() not in ("", "none"))
+    for name in names:
+        if name not in KILLS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(KILLS)}")
+    return names
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    _interruptible()
+    plan = Plan(
+        election=arguments.election,
+        clients=arguments.clients,
+        ballots=arguments.ballots,
+        kills=arguments.kills,
+        base_port=arguments.base_port,
+        run_dir=arguments.run_dir,
+        data_dir=arguments.data_dir,
+    )
+    return EXIT_OK if run_demo(plan, json=arguments.json) else EXIT_FAILURE
+
+
+def _cluster(arguments: argparse.Namespace) -> int:
+    _interruptible()
+    with Cluster(
+        base_port=arguments.base_port,
+        run_dir=arguments.run_dir,
+        data_dir=arguments.data_dir,
+        log="text",
+    ) as cluster:
+        print(f"{len(cluster.nodes)} nodes are up; sockets in {cluster.sockets}; Ctrl-C stops them")
+        signal.pause()
+    return EXIT_OK
+
+
+def _node(arguments: argparse.Namespace) -> int:
+    missing = [name for name in node.REQUIRED if name not in os.environ]
+    if missing:
+        text = f"{', '.join(missing)} not set; nodes are started by `ballot cluster`"
+        return _complain(text, EXIT_USAGE)
+    node.run()
+
+
+def _interruptible() -> None:
+    """SIGTERM ends like Ctrl-C: everything that was started is stopped."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

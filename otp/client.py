@@ -1,0 +1,233 @@
+"""The synchronous client of a node (`aio` has the asynchronous one, over the same frames).
+
+A client is a stranger to the node's tree: it has a pid of its own and may call, cast and send. It
+connects to the mailroom's socket; when the mailroom dies, calls under way raise `Disconnected`
+and the next one connects again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import socket
+import threading
+import time
+from typing import Any, TypeVar, overload
+
+from otp import codec
+from otp.codec import decode_envelope, decode_failure, encode
+from otp.errors import Disconnected, NotRunning, Overloaded
+from otp.frames import CALL, CAST, ERROR, HELLO, INFO, REPLY, Envelope
+from otp.messages import Address, Request
+from otp.transport import FrameSocket
+
+R = TypeVar("R")
+
+CONNECT_SECONDS_MAX = 5.0
+"""How long a connection may take, hello included."""
+SEND_SECONDS_MAX = 30.0
+"""How long a message may wait for a mailroom that does not read, where no timeout is given."""
+RESOLUTION_SECONDS = 0.001
+"""That of poll: a wait is rounded up to it, so that no deadline is met too early."""
+
+
+def envelope(kind: int, to: Address, frm: str, ref: int, message: Any, ttl: int = 0) -> bytes:
+    """An encoded frame around a message."""
+    how, body = codec.dump(message)
+    return encode(Envelope(kind, codec.wire_address(to), frm, ref, ttl, 0, how, "", body))
+
+
+def outcome(request: Any, to: Address, answer: Envelope) -> Any:
+    """The reply in an answer. Raises what an ERROR frame stands for."""
+    if answer.kind == REPLY:
+        return codec.load_reply(request, answer.codec, answer.body)
+    what = f"call {codec.describe(request)}"
+    raise codec.raised(decode_failure(answer.body), what=what, to=codec.wire_address(to))
+
+
+class Channel:
+    """One blocking connection: frames out, frames in until a deadline. Not for two threads."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._frames = FrameSocket(sock)
+        self._poll = select.poll()
+        self._poll.register(sock.fileno(), select.POLLIN)
+        self._arrived: list[bytes] = []
+        self.refs = itertools.count(1)
+
+    @classmethod
+    def connect(cls, path: str) -> Channel:
+        """Connect to a Unix socket. Raises NotRunning where nobody listens."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(CONNECT_SECONDS_MAX)
+            sock.connect(path)
+        except OSError as error:
+            sock.close()
+            raise NotRunning(where=path, problem=error.strerror or str(error)) from error
+        return cls(sock)
+
+    def send(self, frame: bytes, deadline: float | None = None) -> bool:
+        """Write a frame; blocks while the other side is slow. Raises EOFError.
+
+        False at the deadline (monotonic): part of the frame may be written, so close the channel.
+        """
+        self._frames.send(frame)
+        if self._frames.flush():
+            return True
+        until = time.monotonic() + SEND_SECONDS_MAX if deadline is None else deadline
+        writable = select.poll()
+        writable.register(self._frames.fileno(), select.POLLOUT)
+        while (seconds := until - time.monotonic()) > 0:
+            if writable.poll(_milliseconds(seconds)) and self._frames.flush():
+                return True
+        return False
+
+    def receive(self, deadline: float | None) -> bytes | None:
+        """The next frame, or None at the deadline (monotonic). Raises EOFError."""
+        while not self._arrived:
+            seconds = None if deadline is None else deadline - time.monotonic()
+            if seconds is not None and seconds <= 0:
+                return None
+            if self._poll.poll(None if seconds is None else _milliseconds(seconds)):
+                self._arrived = self._frames.receive()[::-1]
+        return self._arrived.pop()
+
+    def alive(self) -> bool:
+        """False if the other side is known to be gone, so that nothing is sent in vain."""
+        try:
+            if self._poll.poll(0):
+                self._arrived = self._frames.receive()[::-1] + self._arrived
+        except EOFError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._frames.close()
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds / RESOLUTION_SECONDS) + 1
+
+
+class Client:
+    """Calls and casts to the processes of a node, from any thread (each has its connection)."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._channels: dict[threading.Thread, Channel] = {}
+        self._lock = threading.Lock()
+
+    @overload
+    def call(self, to: Address, request: Request[R], *, timeout: float = 5.0) -> R: ...
+    @overload
+    def call(self, to: Address, request: Any, *, timeout: float = 5.0) -> Any: ...
+    def call(self, to: Address, request: Any, *, timeout: float = 5.0) -> Any:
+        """Ask and wait for the reply.
+
+        Raises CallTimeout, NoProcess, ServerDown, NodeDown, Disconnected, Overloaded, or what
+        the server `refuses` with.
+        """
+        channel = self._connected()
+        ref = next(channel.refs)
+        deadline = time.monotonic() + timeout
+        frame = envelope(CALL, to, self._local.pid, ref, request, int(timeout * 1000))
+        try:
+            if not channel.send(frame, deadline):
+                self._forget(channel)
+                raise codec.timed_out(request, to, timeout)
+            answer = _answer(channel, ref, deadline)
+        except EOFError as error:
+            self._forget(channel)
+            what = f"call {codec.describe(request)}"
+            raise Disconnected(what=what, to=codec.wire_address(to)) from error
+        if answer is None:
+            raise codec.timed_out(request, to, timeout)
+        return outcome(request, to, answer)
+
+    def cast(self, to: Address, message: Any) -> None:
+        """Send without waiting; it arrives in handle_cast, or nobody hears of it."""
+        self._post(CAST, to, message)
+
+    def send(self, to: Address, message: Any) -> None:
+        """Send without waiting; it arrives in handle_info, or nobody hears of it."""
+        self._post(INFO, to, message)
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            channels, self._channels = self._channels, {}
+            self._local = threading.local()
+        for channel in channels.values():
+            channel.close()
+
+    def _post(self, kind: int, to: Address, message: Any) -> None:
+        channel = self._connected()
+        what, where = f"{codec.KINDS[kind]} {codec.describe(message)}", codec.wire_address(to)
+        try:
+            sent = channel.send(envelope(kind, to, self._local.pid, 0, message))
+        except EOFError as error:
+            self._forget(channel)
+            raise Disconnected(what=what, to=where) from error
+        if not sent:
+            self._forget(channel)
+            limit = f"the mailroom took nothing for {SEND_SECONDS_MAX:g} s"
+            raise Overloaded(what=what, to=where, limit=limit)
+
+    def _connected(self) -> Channel:
+        channel: Channel | None = getattr(self._local, "channel", None)
+        if channel is not None and channel.alive():
+            return channel
+        if channel is not None:
+            self._forget(channel)
+        channel = Channel.connect(self._path)
+        try:
+            pid = self._hello(channel)
+        except BaseException:
+            channel.close()
+            raise
+        self._local.channel, self._local.pid = channel, pid
+        self._remember(channel)
+        return channel
+
+    def _hello(self, channel: Channel) -> str:
+        """Our pid, from the mailroom's first frame."""
+        try:
+            frame = channel.receive(time.monotonic() + CONNECT_SECONDS_MAX)
+        except EOFError as error:
+            raise NotRunning(where=self._path, problem="closed before hello") from error
+        hello = decode_envelope(frame) if frame is not None else None
+        if hello is None or hello.kind != HELLO:
+            raise NotRunning(where=self._path, problem="no hello from a mailroom")
+        return hello.to
+
+    def _remember(self, channel: Channel) -> None:
+        """Threads come and go: the connections of those that have ended are closed here."""
+        with self._lock:
+            ended = [thread for thread in self._channels if not thread.is_alive()]
+            for thread in ended:
+                self._channels.pop(thread).close()
+            self._channels[threading.current_thread()] = channel
+
+    def _forget(self, channel: Channel) -> None:
+        channel.close()
+        with self._lock:
+            self._channels.pop(threading.current_thread(), None)
+        self._local.channel = None
+
+
+def _answer(channel: Channel, ref: int, deadline: float) -> Envelope | None:
+    """The answer to one call; answers to earlier ones, which came too late, are passed over."""
+    while (frame := channel.receive(deadline)) is not None:
+        answer = decode_envelope(frame)
+        if answer.kind in (REPLY, ERROR) and answer.ref == ref:
+            return answer
+    return None
+
+
+def socket_in(run_dir: str, name: str) -> str:
+    """The path of a node's socket: `mailroom.sock` or `control.sock`."""
+    return os.path.join(run_dir, name)

@@ -1,0 +1,216 @@
+"""Bodies of frames: tagged msgpack for declared messages, pickle for the rest (one node only).
+
+Requests and messages are Structs and say which they are by their tag; a receiver learns what it
+may get from the annotations of its handlers. A call's reply needs no tag: the request names its
+type. Everything else travels as pickle, which a mailroom refuses from the network.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from otp import pickling
+from otp.errors import (
+    CallTimeout,
+    Disconnected,
+    NodeDown,
+    NoProcess,
+    OtpError,
+    Overloaded,
+    ServerDown,
+    SupervisorError,
+    Undecodable,
+)
+from otp.frames import CALL, CAST, ERROR, INFO, MSGPACK, PICKLE, REPLY, Envelope, Failure
+from otp.messages import Address, Down, Exit, Message, Request, Via
+
+encode = msgspec.msgpack.Encoder().encode
+decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
+decode_failure = msgspec.msgpack.Decoder(Failure).decode
+decode_exit = msgspec.msgpack.Decoder(Exit).decode
+_decode_any = msgspec.msgpack.Decoder().decode
+_SCALARS = frozenset({int, float, str, bytes, bool, type(None)})
+KINDS = {CALL: "call", CAST: "cast", INFO: "send", REPLY: "reply", ERROR: "error"}
+
+
+def dump(value: Any) -> tuple[int, bytes]:
+    """The codec and the bytes for a message or a value of no declared type."""
+    if isinstance(value, (Request, Message)) or type(value) in _SCALARS:
+        return MSGPACK, encode(value)
+    return PICKLE, pickling.dumps(value)
+
+
+def dump_reply(request: type | None, value: Any) -> tuple[int, bytes]:
+    """The codec and the bytes for a reply to a request of this type."""
+    if request is not None and reply_type(request) is not Any:
+        try:
+            return MSGPACK, encode(value)
+        except (TypeError, OverflowError):
+            return PICKLE, pickling.dumps(value)
+    return dump(value)
+
+
+def load_reply(request: Any, codec: int, body: bytes) -> Any:
+    """What the server replied to `request`, in the type that the request declares."""
+    if codec == PICKLE:
+        return pickling.loads(body)
+    return _reply_decoder(type(request))(body)
+
+
+@functools.cache
+def _reply_decoder(request: type) -> Callable[[bytes], Any]:
+    kind = reply_type(request)
+    return _decode_any if kind is Any else msgspec.msgpack.Decoder(kind).decode
+
+
+@functools.cache
+def reply_type(request: type) -> Any:
+    """R of the `Request[R]` that a request class derives from; Any where it names none."""
+    for base in request.__mro__:
+        for generic in base.__dict__.get("__orig_bases__", ()):
+            origin, arguments = typing.get_origin(generic), typing.get_args(generic)
+            if origin is Request and not isinstance(arguments[0], typing.TypeVar):
+                return Any if arguments[0] is None else arguments[0]
+    return Any
+
+
+# ---------------------------------------------------------------- what a handler accepts
+
+
+def handler_types(cls: type) -> dict[str, Any]:
+    """What each `handle_*` of a GenServer says it accepts: handler -> annotation (Any: not said).
+
+    Raises TypeError where an annotation cannot be resolved: it is looked up where the class is
+    defined, so a class of `__main__` is asked in the host.
+    """
+    return {name: _first_annotation(cls, name) for name in ("handle_call", "handle_cast", "handle_info")}
+
+
+def _first_annotation(cls: type, name: str) -> Any:
+    function = inspect.unwrap(getattr(cls, name))
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) < 2 or parameters[1] not in function.__annotations__:
+        return Any
+    try:
+        return typing.get_type_hints(function)[parameters[1]]
+    except NameError as error:
+        raise TypeError(f"{cls.__qualname__}.{name}: its annotation cannot be resolved: {error}") from error
+
+
+class Decoder:
+    """Decodes the bodies that one handler accepts."""
+
+    def __init__(self, annotation: Any, *always: type) -> None:
+        structs = [t for t in _members(annotation) if isinstance(t, type)]
+        accepted = [*structs, *(t for t in always if t not in structs)]
+        union = functools.reduce(lambda a, b: a | b, accepted) if accepted else Any
+        if annotation is Any:
+            union = Any if not always else union
+        self._annotated = annotation is not Any
+        self._decode = msgspec.msgpack.Decoder(union).decode
+
+    def __call__(self, codec: int, body: bytes) -> Any:
+        """The message. Raises msgspec.ValidationError where it is none that is accepted."""
+        return pickling.loads(body) if codec == PICKLE else self._decode(body)
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    if annotation is Any:
+        return ()
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (typing.get_origin(annotation) or annotation,)
+
+
+def decoders(annotations: dict[str, Any]) -> dict[int, Decoder]:
+    """One decoder for each kind of frame. Raises TypeError for two types with one tag."""
+    try:
+        return {
+            CALL: Decoder(annotations["handle_call"]),
+            CAST: Decoder(annotations["handle_cast"]),
+            INFO: Decoder(annotations["handle_info"], Down, Exit),
+        }
+    except TypeError as error:
+        raise TypeError(f"a server's messages must be told apart by their tags: {error}") from error
+
+
+# ---------------------------------------------------------------- addresses and failures
+
+
+def wire_address(to: Address) -> str:
+    """How an address is written in a frame."""
+    return f"via:{to.group}:{to.key}" if isinstance(to, Via) else to
+
+
+def parse_via(address: str) -> Via | None:
+    """The Via that was written in a frame, if it is one."""
+    if not address.startswith("via:"):
+        return None
+    _, group, key = address.split(":", 2)
+    return Via(group, key)
+
+
+def describe(value: Any) -> str:
+    """What a call or cast is called in an error."""
+    return type(value).__name__
+
+
+def refusal(error: Exception) -> Failure:
+    """An exception that the server refuses with, so that the caller can raise it again.
+
+    Its class travels by name and its arguments as plain data: nothing is unpickled at the caller.
+    """
+    cls = type(error)
+    try:
+        raised = encode((cls.__module__, cls.__qualname__, list(error.args)))
+    except (TypeError, OverflowError):
+        raised = encode((cls.__module__, cls.__qualname__, [str(error)]))
+    return Failure("refused", f"{cls.__name__}: {error}", raised=raised)
+
+
+def raised(failure: Failure, *, what: str, to: str) -> Exception:
+    """The exception that a caller gets for an ERROR frame."""
+    match failure.kind:
+        case "noproc":
+            return NoProcess(what=what, to=to)
+        case "serverdown":
+            return ServerDown(what=what, to=to, reason=failure.reason)
+        case "nodedown":
+            return NodeDown(what=what, to=to, node=failure.text)
+        case "overloaded":
+            return Overloaded(what=what, to=to, limit=failure.text)
+        case "disconnected":
+            return Disconnected(what=what, to=to)
+        case "supervisor":
+            word, _, detail = failure.text.partition(": ")
+            return SupervisorError(request=what, supervisor=to, child="", reason=word, detail=detail)
+        case "refused":
+            return _refused(failure)
+        case "undecodable":
+            return Undecodable(what=what, to=to, problem=failure.text)
+
+
+def _refused(failure: Failure) -> Exception:
+    module, qualname, arguments = _decode_any(failure.raised)
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, type) and issubclass(found, Exception):
+        try:
+            return found(*arguments)
+        except TypeError:
+            return OtpError(failure.text)
+    return OtpError(failure.text)
+
+
+def timed_out(request: Any, to: Address, seconds: float) -> CallTimeout:
+    """The error of a call that got no reply in time."""
+    return CallTimeout(what=f"call {describe(request)}", to=wire_address(to), seconds=seconds)

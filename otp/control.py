@@ -1,0 +1,156 @@
+"""The control socket: how a host or a command asks the node itself, mailroom or no mailroom.
+
+The same frames as everywhere: a CALL whose body is a `NodeRequest` or a `SupervisorRequest`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from otp.codec import decode_envelope, encode
+from otp.frames import ERROR, INFO, MSGPACK, REPLY, Envelope, Failure
+from otp.messages import NodeRequest, Report, Subscribe, SupervisorRequest
+from otp.reactor import Reactor
+from otp.transport import FrameSocket, ProtocolError, peer_uid
+
+CONNECTIONS_MAX = 128
+"""Control connections at a time; more are closed at once."""
+WAITING_BYTES_MAX = 8 * 1024 * 1024
+"""A subscriber that reads so slowly is dropped: it may ask again."""
+
+decode_request: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
+    NodeRequest | SupervisorRequest
+).decode
+
+
+class Connection:
+    """One client of the control socket."""
+
+    def __init__(self, channel: FrameSocket) -> None:
+        self.channel = channel
+        self.subscribed = False
+
+
+class ControlServer:
+    """Listens, checks who it is, decodes requests, and sends reports to those who asked."""
+
+    def __init__(self, reactor: Reactor, handle: Callable[[Envelope, Any, Responder], None]) -> None:
+        self._reactor = reactor
+        self._handle = handle
+        self._connections: dict[Connection, None] = {}
+        self._listener: socket.socket | None = None
+
+    def listen(self, path: str) -> None:
+        """Serve at this path; its folder is 0700, and the other side's uid is checked as well."""
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._listener.bind(path)
+        self._listener.listen(CONNECTIONS_MAX)
+        self._reactor.read(self._listener, self._accept)
+
+    def add(self, sock: socket.socket, closed: Callable[[], None] | None = None) -> Connection:
+        """Serve a connection that is there already (the host's lifeline)."""
+        connection = Connection(FrameSocket(sock))
+        self._connections[connection] = None
+        self._reactor.read(connection.channel, lambda: self._read(connection, closed))
+        return connection
+
+    def send(self, connection: Connection, envelope: Envelope) -> None:
+        """Queue a frame for a connection that may be gone."""
+        if connection not in self._connections:
+            return
+        if connection.channel.waiting > WAITING_BYTES_MAX:
+            self._close(connection)
+            return
+        connection.channel.send(encode(envelope))
+        self._reactor.at_end_of_round(self.flush)
+
+    def publish(self, report: Report) -> None:
+        """Send a report to all subscribers."""
+        body = encode(report)
+        for connection in [c for c in self._connections if c.subscribed]:
+            self.send(connection, Envelope(INFO, "", "node", 0, 0, 0, MSGPACK, "", body))
+
+    def flush(self) -> None:
+        """Write what can be written."""
+        for connection in list(self._connections):
+            self._flush(connection)
+
+    def close(self) -> None:
+        """Flush what can be flushed and close everything."""
+        self.flush()
+        for connection in list(self._connections):
+            self._close(connection)
+        if self._listener is not None:
+            self._reactor.forget(self._listener)
+            self._listener.close()
+
+    def _flush(self, connection: Connection) -> None:
+        try:
+            done = connection.channel.flush()
+        except EOFError:
+            self._close(connection)
+            return
+        writer = None if done else lambda: self._flush(connection)
+        self._reactor.write(connection.channel, writer)
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            sock, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        if len(self._connections) >= CONNECTIONS_MAX or peer_uid(sock) not in (os.getuid(), 0):
+            sock.close()
+            return
+        self.add(sock)
+
+    def _read(self, connection: Connection, closed: Callable[[], None] | None) -> None:
+        try:
+            frames = connection.channel.receive()
+        except (EOFError, ProtocolError):
+            self._close(connection)
+            if closed is not None:
+                closed()
+            return
+        for frame in frames:
+            self._request(connection, frame)
+
+    def _request(self, connection: Connection, frame: bytes) -> None:
+        try:
+            envelope = decode_envelope(frame)
+            request = decode_request(envelope.body)
+        except (msgspec.MsgspecError, ValueError) as error:
+            failure = Failure("undecodable", f"not a control request: {error}")
+            self.send(connection, _error(0, failure))
+            return
+        if isinstance(request, Subscribe):
+            connection.subscribed = True
+        self._handle(envelope, request, Responder(self, connection, envelope.ref))
+
+    def _close(self, connection: Connection) -> None:
+        if self._connections.pop(connection, self) is None:
+            self._reactor.forget(connection.channel)
+            connection.channel.close()
+
+
+class Responder:
+    """Answers one request, now or later."""
+
+    def __init__(self, server: ControlServer, connection: Connection, ref: int) -> None:
+        self._server, self._connection, self._ref = server, connection, ref
+
+    def reply(self, value: Any) -> None:
+        envelope = Envelope(REPLY, "", "node", self._ref, 0, 0, MSGPACK, "", encode(value))
+        self._server.send(self._connection, envelope)
+
+    def fail(self, failure: Failure) -> None:
+        self._server.send(self._connection, _error(self._ref, failure))
+
+
+def _error(ref: int, failure: Failure) -> Envelope:
+    return Envelope(ERROR, "", "node", ref, 0, 0, MSGPACK, "", encode(failure))

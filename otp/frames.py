@@ -1,0 +1,237 @@
+"""What the runtime's own processes say to each other.
+
+`Envelope` travels between a worker, its mailroom, other nodes and clients; the control messages
+travel on the socket pairs between a node, its zygote, its mailroom and its workers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from otp.messages import NOPROC, Reason, WireChild, WireSupervisor
+
+# ---------------------------------------------------------------- frames
+
+CALL, CAST, INFO, REPLY, ERROR = 1, 2, 3, 4, 5
+DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK = 6, 7, 8, 9, 10, 11
+HELLO, MOVED = 12, 13
+SIGNALS = frozenset({REPLY, ERROR, DOWN, EXIT, MONITOR, LINK, MOVED, HELLO})
+"""Kinds that may use a queue's reserved room: they are never dropped silently."""
+
+MSGPACK, PICKLE = 0, 1
+HOPS_MAX = 3
+"""How often a message may be passed on between nodes before it is an error (a routing loop)."""
+
+
+class Envelope(msgspec.Struct, array_like=True):
+    """A routed frame: a router reads all but `body`. `to`, `frm`: addresses; `ttl`: ms left."""
+
+    kind: int
+    to: str
+    frm: str
+    ref: int
+    ttl: int
+    hops: int
+    codec: int
+    via: str
+    body: bytes
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The body of an ERROR frame: which exception a caller gets, and its text."""
+
+    kind: Literal[
+        "noproc",
+        "serverdown",
+        "nodedown",
+        "overloaded",
+        "disconnected",
+        "refused",
+        "undecodable",
+        "supervisor",
+    ]
+    text: str
+    reason: Reason = NOPROC
+    raised: bytes = b""
+
+
+# ---------------------------------------------------------------- a node's birth
+
+
+class BootResult(msgspec.Struct, frozen=True):
+    """Node to host, once: the tree is up, or what kept it from starting."""
+
+    text: str = ""
+
+
+class Boot(msgspec.Struct, frozen=True):
+    """What a node is told at its birth. `authkey` never appears in an argument or environment."""
+
+    name: str
+    run_dir: str
+    root: WireSupervisor
+    authkey: bytes
+    listen: str = ""
+    peers: dict[str, str] = {}
+    topologies: dict[str, bytes] = {}
+    preload: tuple[str, ...] = ()
+    sys_path: tuple[str, ...] = ()
+    log: Literal["text", "json", "none"] = "text"
+
+
+# ---------------------------------------------------------------- node <-> zygote, node <-> worker
+
+
+class Control(msgspec.Struct, frozen=True, tag=True):
+    """The control messages between node, zygote, mailroom and workers."""
+
+
+class Preload(Control, frozen=True):
+    """Node to zygote: import these before the first fork. `path` becomes sys.path."""
+
+    modules: tuple[str, ...]
+    path: tuple[str, ...]
+
+
+class Restarted(Control, frozen=True):
+    """Zygote to node: I start over as a fresh process and need `Preload` again."""
+
+
+class Spawn(Control, frozen=True):
+    """Node to zygote, with the child's socket ends: fork one child; `extra`: more arguments."""
+
+    serial: int
+    process: str
+    path: str
+    child: WireChild
+    role: Literal["worker", "program", "mailroom"] = "worker"
+    notify: str = ""
+    node: str = ""
+    fds: int = 1
+    extra: bytes = b""
+
+
+class Kill(Control, frozen=True):
+    """Node to zygote: signal a child; only its parent knows that the pid is still its own."""
+
+    serial: int
+    signal: int
+
+
+class Forked(Control, frozen=True):
+    """Zygote to node: the child exists. `pid` 0: the fork failed, `text` says why."""
+
+    serial: int
+    pid: int
+    text: str = ""
+
+
+class Reaped(Control, frozen=True):
+    """Zygote to node: the child and all that it left behind are gone; `status` is its wait status."""
+
+    serial: int
+    status: int
+
+
+class Unforkable(Control, frozen=True):
+    """Zygote to node: this module starts threads when imported, so it is imported after forks."""
+
+    module: str
+    text: str
+
+
+class Warm(Control, frozen=True):
+    """Zygote to node: preloaded, ready to fork."""
+
+
+class Began(Control, frozen=True):
+    """Worker to node: `__init__` returned, it serves."""
+
+
+class Ignored(Control, frozen=True):
+    """Worker to node: `__init__` raised `Ignore`."""
+
+
+class Ended(Control, frozen=True):
+    """Worker to node: I end now, for this reason (`began` is False if that was in `__init__`)."""
+
+    reason: Reason
+    began: bool = True
+
+
+class Finish(Control, frozen=True):
+    """Node to worker: shut down (OTP's exit signal `shutdown` from the supervisor)."""
+
+
+class Rewire(Control, frozen=True):
+    """Node to worker, with a socket end: this is the way to your new mailroom."""
+
+
+# ---------------------------------------------------------------- node <-> mailroom
+
+
+class Serve(Control, frozen=True):
+    """Node to mailroom, with the listening sockets: what a mailroom needs to know at its start."""
+
+    node: str
+    creation: str
+    authkey: bytes
+    peers: dict[str, str]
+    topologies: dict[str, bytes]
+    listen: str
+
+
+class Attach(Control, frozen=True):
+    """Node to mailroom, with the process's socket end: these addresses lead to it."""
+
+    process: str
+    addresses: tuple[str, ...]
+
+
+class Route(Control, frozen=True):
+    """Node to mailroom: these addresses (supervisors) are served by the node itself."""
+
+    addresses: tuple[str, ...]
+    remove: bool = False
+
+
+class Detach(Control, frozen=True):
+    """Node to mailroom: the process is gone; whoever still waits for it is told `reason`."""
+
+    process: str
+    reason: Reason
+
+
+class Post(Control, frozen=True):
+    """Both ways: an encoded envelope, from the node or for it."""
+
+    envelope: bytes
+
+
+class LinkUp(Control, frozen=True):
+    """Mailroom to node: the link to a peer is up."""
+
+    node: str
+
+
+class LinkDown(Control, frozen=True):
+    """Mailroom to node: the link to a peer is lost."""
+
+    node: str
+    text: str
+
+
+class Dropped(Control, frozen=True):
+    """Mailroom to node: so many messages to this address found its queue full."""
+
+    address: str
+    count: int
+
+
+FromZygote = Forked | Reaped | Unforkable | Warm | Restarted
+FromWorker = Began | Ignored | Ended
+ToWorker = Finish | Rewire
+ToMailroom = Serve | Attach | Route | Detach | Post | Finish
+FromMailroom = Began | Ended | Ignored | Post | LinkUp | LinkDown | Dropped

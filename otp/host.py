@@ -1,0 +1,227 @@
+"""Starting a node from a program: `with otp.start(tree) as node:`.
+
+The node is a process of its own, executed fresh; the program holds only a socket. When the
+program dies, the node sees end of file, stops its tree and ends.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import msgspec
+
+from otp import wire
+from otp.checks import check
+from otp.client import Channel
+from otp.codec import decode_envelope
+from otp.errors import NotRunning, OtpError, StartError
+from otp.frames import Boot, BootResult
+from otp.handle import Node
+from otp.spec import NodeOptions, Supervisor
+
+BOOT_SECONDS_MAX = 120.0
+"""How long a tree may take to start."""
+STOP_SECONDS_MAX = 60.0
+"""How long the node process may take to leave once its tree is down."""
+UNIX_PATH_BYTES_MAX = 107
+"""The kernel's limit for the path of a Unix socket."""
+AUTHKEY_BYTES = 32
+
+_decode_result = msgspec.msgpack.Decoder(BootResult).decode
+
+
+class StartedNode(Node):
+    """A node that this program started, and stops when its `with` block ends."""
+
+    def __init__(self, run_dir: str, process: subprocess.Popen[bytes], lifeline: Channel) -> None:
+        super().__init__(run_dir)
+        self.process = process
+        self._lifeline: Channel | None = lifeline
+
+    @property
+    def pid(self) -> int:
+        """The node's OS pid."""
+        return self.process.pid
+
+    def close(self) -> None:
+        """Stop the tree in reverse order and the node; returns when no process is left."""
+        if self._lifeline is None:
+            return
+        super().close()
+        self._lifeline.close()
+        self._lifeline = None
+        try:
+            self.process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.process.kill()  # its zygote sees that and kills all below
+            self.process.wait()
+            raise OtpError(f"node {self.pid} did not stop in {STOP_SECONDS_MAX:g} s; killed") from None
+
+    def stop(self) -> None:
+        """The same as `close`."""
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_lifeline", None) is not None:
+            warnings.warn(f"node {self.pid} was not closed; use `with`", ResourceWarning, stacklevel=2)
+
+
+def start(
+    tree: Supervisor,
+    *,
+    log: str = "none",
+    environ: Mapping[str, str] = os.environ,
+    **options: Any,
+) -> StartedNode:
+    """Start a node that runs this tree; returns when the tree is up.
+
+    `options` are the fields of NodeOptions; they go before those of `tree.node`. `log` is "none",
+    "text" or "json": where reports go besides those who ask for them; `environ` is what the node
+    and its children find in their environment.
+    Raises SpecError for a tree that cannot be right, StartError where a child does not start.
+    """
+    boot = make_boot(tree, log=log, **options)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        fd = boot_file(boot)
+        command = [sys.executable, "-m", "otp.node", str(fd), str(theirs.fileno())]
+        process = subprocess.Popen(
+            command,
+            pass_fds=[fd, theirs.fileno()],
+            start_new_session=True,
+            env=environment(environ),
+        )
+        os.close(fd)
+    lifeline = Channel(ours)
+    problem = _wait_for_boot(lifeline)
+    if problem:
+        lifeline.close()
+        process.wait()
+        raise StartError(who=f"node {boot.name}", reason=problem)
+    return StartedNode(boot.run_dir, process, lifeline)
+
+
+def become(tree: Supervisor, *, log: str = "text", **options: Any) -> NoReturn:
+    """Turn this process into the node that runs the tree: `otp run`, and programs like it.
+
+    The process is executed anew, so nothing that was imported here is in the node. Raises as
+    `start` does for what can be seen beforehand; later failures are the node's exit code 1.
+    """
+    fd = boot_file(make_boot(tree, log=log, **options))
+    os.execve(sys.executable, [sys.executable, "-m", "otp.node", str(fd)], environment())
+
+
+def _wait_for_boot(lifeline: Channel) -> str:
+    """What kept the tree from starting, or nothing."""
+    try:
+        frame = lifeline.receive(time.monotonic() + BOOT_SECONDS_MAX)
+    except EOFError:
+        return "the node process ended"
+    if frame is None:
+        return f"the tree was not up after {BOOT_SECONDS_MAX:g} s"
+    return _decode_result(decode_envelope(frame).body).text
+
+
+def make_boot(tree: Supervisor, *, log: str = "none", **options: Any) -> Boot:
+    """Check a tree and put together all that a node is told. Raises SpecError, StartError."""
+    chosen = merge(tree.node or NodeOptions(), options)
+    check(msgspec.structs.replace(tree, node=chosen))
+    boot = Boot(
+        name=chosen.name,
+        run_dir="",
+        root=wire.tree(tree),
+        authkey=read_authkey(chosen),
+        listen=chosen.listen or "",
+        peers=chosen.peers,
+        topologies={group: wire.topology(spec) for group, spec in chosen.topologies.items()},
+        preload=tuple(chosen.preload),
+        sys_path=tuple(sys.path),
+        log=log,  # type: ignore[arg-type]
+    )
+    # The folder is made last, so that nothing is left of a start that went wrong before.
+    return msgspec.structs.replace(boot, run_dir=make_run_dir(chosen))
+
+
+def merge(options: NodeOptions, more: dict[str, Any]) -> NodeOptions:
+    """The options with some replaced. Raises TypeError for one that there is not."""
+    return msgspec.structs.replace(options, **{k: v for k, v in more.items() if v is not None})
+
+
+def boot_file(boot: Boot) -> int:
+    """The boot record in a memory file: no argument and no environment ever shows the authkey."""
+    fd = os.memfd_create("otp-boot")
+    os.write(fd, msgspec.msgpack.encode(boot))
+    os.set_inheritable(fd, True)
+    return fd
+
+
+def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a node: the given one, and a path on which it finds this very package."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    known = environ.get("PYTHONPATH", "")
+    paths = [package, *filter(None, known.split(os.pathsep))]
+    return {**environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+
+
+def runs_home() -> str:
+    """The folder of all run directories of this user, 0700."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    home = os.path.join(base, f"otp-{os.getuid()}")
+    os.makedirs(home, mode=0o700, exist_ok=True)
+    status = os.stat(home)
+    if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+        raise StartError(who=home, reason="it must belong to you with mode 0700; remove it")
+    return home
+
+
+def make_run_dir(options: NodeOptions) -> str:
+    """A folder, 0700, for the sockets of one node; what a dead node left in it is removed."""
+    name = f"{options.name}.{os.getpid()}.{secrets.token_hex(3)}"
+    path = options.run_dir or os.path.join(runs_home(), name)
+    if len(os.path.join(path, "mailroom.sock").encode()) > UNIX_PATH_BYTES_MAX:
+        raise StartError(who=path, reason=f"too long for sockets ({UNIX_PATH_BYTES_MAX} bytes)")
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    _clear(path)
+    return path
+
+
+def _clear(run_dir: str) -> None:
+    try:
+        Channel.connect(os.path.join(run_dir, "control.sock")).close()
+    except NotRunning:
+        for entry in os.scandir(run_dir):
+            if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                os.unlink(entry.path)
+    else:
+        raise StartError(who=run_dir, reason="a node runs there; stop it, or name another run_dir")
+
+
+def read_authkey(options: NodeOptions) -> bytes:
+    """The cluster's key from its file, which only its owner may read; or a key of our own."""
+    if options.authkey_file is None:
+        if options.listen is not None:
+            raise StartError(who=f"node {options.name}", reason="listen: needs authkey_file:")
+        return secrets.token_bytes(AUTHKEY_BYTES)
+    try:
+        status = os.stat(options.authkey_file)
+        with open(options.authkey_file, "rb") as file:
+            key = file.read().strip()
+    except OSError as error:
+        raise StartError(who=options.authkey_file, reason=error.strerror) from error
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise StartError(who=options.authkey_file, reason="others can read it; chmod 600")
+    if not key:
+        raise StartError(who=options.authkey_file, reason="it is empty")
+    return key
+
+

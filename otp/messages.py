@@ -1,0 +1,282 @@
+"""All that crosses a process boundary.
+
+Here is what a user may see: `Request`, `Message`, `Down`, `Exit`, the reports, and the requests to
+supervisors and nodes. What the runtime says to itself is in `frames`, kept apart for its length.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, NewType, TypeVar
+
+import msgspec
+
+R = TypeVar("R")
+
+Pid = NewType("Pid", str)
+"""One process, for its whole life: `<creation.serial@node>`; usable wherever an address is."""
+
+ReasonKind = Literal["normal", "shutdown", "killed", "crash", "noconnection", "noproc"]
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a process ended: OTP's word, and what there is to say about it."""
+
+    kind: ReasonKind
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}" if self.text else self.kind
+
+
+NORMAL = Reason("normal")
+SHUTDOWN = Reason("shutdown")
+KILLED = Reason("killed")
+NOPROC = Reason("noproc")
+NOCONNECTION = Reason("noconnection")
+
+
+class Request(msgspec.Struct, Generic[R], frozen=True, tag=True):
+    """A call's question; the type of its reply rides on it: `class Add(otp.Request[int])`."""
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    """A cast or an info message that may travel between nodes."""
+
+
+class Down(Message, frozen=True, tag="otp.Down"):
+    """A monitored process is gone; arrives once per monitor, as an info message."""
+
+    ref: int
+    process: str
+    reason: Reason
+
+
+class Exit(Message, frozen=True, tag="otp.Exit"):
+    """A linked process is gone; an info message where `trap_exit` is set, else it ends us too."""
+
+    process: str
+    reason: Reason
+
+
+class Via(msgspec.Struct, frozen=True):
+    """An address by key: the topology of `group` says which node holds `key` at this moment."""
+
+    group: str
+    key: str
+
+
+Address = str | Via
+
+# ---------------------------------------------------------------- reports
+
+
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """What an operator can see; log, `otp top`, metrics and tests read this one stream.
+
+    `path` is the child's path from the root's id on (`root/pool/w1`), `at` seconds since the epoch.
+    """
+
+    path: str
+    at: float
+
+
+class ChildStarted(Report, frozen=True):
+    """A child is up (for a program with `ready`: is ready). `pid` is the OS pid, 0: supervisor."""
+
+    pid: int = 0
+    restarts: int = 0
+
+
+class ChildExited(Report, frozen=True):
+    """A child that had started is gone; `restart` says whether its supervisor restarts it."""
+
+    pid: int = 0
+    reason: Reason = NORMAL
+    restart: bool = False
+
+
+class ChildStartFailed(Report, frozen=True):
+    """A start did not succeed; `reason` says why."""
+
+    reason: Reason = NORMAL
+
+
+class GaveUp(Report, frozen=True):
+    """A supervisor had more restarts than its intensity allows, stopped its children and left."""
+
+    reason: Reason = SHUTDOWN
+
+
+class NodeFault(Report, frozen=True):
+    """The node lost its zygote or mailroom, or found something wrong with itself; it goes on."""
+
+    text: str = ""
+
+
+class MessagesDropped(Report, frozen=True):
+    """A queue to `path` was full: casts were dropped, calls refused (`Overloaded`)."""
+
+    count: int = 0
+
+
+class PeerUp(Report, frozen=True):
+    """The link to another node is up; `path` is that node's name."""
+
+
+class PeerDown(Report, frozen=True):
+    """The link to another node is lost; `path` is that node's name."""
+
+    text: str = ""
+
+
+AnyReport = (
+    ChildStarted
+    | ChildExited
+    | ChildStartFailed
+    | GaveUp
+    | NodeFault
+    | MessagesDropped
+    | PeerUp
+    | PeerDown
+)
+
+# ---------------------------------------------------------------- the tree on the wire
+
+
+class WireChild(msgspec.Struct, frozen=True, tag="child"):
+    """A worker's, function's or program's spec; `payload` is opaque to the node."""
+
+    id: str
+    kind: Literal["server", "function", "program", "mailroom"] = "server"
+    payload: bytes = b""
+    module: str = ""
+    command: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    cwd: str = ""
+    restart: str = "permanent"
+    shutdown: float | str = 5.0
+    significant: bool = False
+    name: str = ""
+    ready: str = ""
+    ready_timeout: float = 30.0
+    stop_signal: int = 15
+
+
+class WireSupervisor(msgspec.Struct, frozen=True, tag="supervisor"):
+    """A supervisor's spec as the node holds it."""
+
+    id: str
+    children: tuple[WireChild | WireSupervisor, ...] = ()
+    strategy: str = "one_for_one"
+    max_restarts: int = 1
+    max_seconds: float = 5.0
+    auto_shutdown: str = "never"
+    restart: str = "permanent"
+    shutdown: float | str = "infinity"
+    significant: bool = False
+    name: str = ""
+
+
+# ---------------------------------------------------------------- control socket and supervisor API
+
+
+class ChildInfo(msgspec.Struct, frozen=True):
+    """One child as its supervisor sees it; `process` is None unless it runs."""
+
+    id: str
+    state: Literal["running", "restarting", "undefined"]
+    type: Literal["worker", "supervisor"]
+    process: str | None = None
+    pid: int | None = None
+
+
+class ChildCounts(msgspec.Struct, frozen=True):
+    """OTP's count_children."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
+class StartChild(Request[ChildInfo], frozen=True, tag="otp.StartChild"):
+    """Ask a supervisor to add and start a child."""
+
+    child: WireChild | WireSupervisor
+
+
+class StartDynamic(Request[ChildInfo], frozen=True, tag="otp.StartDynamic"):
+    """Ask a simple_one_for_one supervisor for one more child, with these arguments."""
+
+    label: str
+    args: bytes
+
+
+class TerminateChild(Request[None], frozen=True, tag="otp.TerminateChild"):
+    """Stop a child; its spec stays (unless it is temporary)."""
+
+    id: str
+
+
+class RestartChild(Request[ChildInfo], frozen=True, tag="otp.RestartChild"):
+    """Start a stopped child again."""
+
+    id: str
+
+
+class DeleteChild(Request[None], frozen=True, tag="otp.DeleteChild"):
+    """Forget a stopped child."""
+
+    id: str
+
+
+class WhichChildren(Request[list[ChildInfo]], frozen=True, tag="otp.WhichChildren"):
+    """The children in start order."""
+
+
+class CountChildren(Request[ChildCounts], frozen=True, tag="otp.CountChildren"):
+    """How many specs, active children, supervisors and workers."""
+
+
+class ProcessInfo(msgspec.Struct, frozen=True):
+    """A row of `otp tree` and `otp ps`; supervisors have pid 0."""
+
+    path: str
+    type: Literal["worker", "program", "supervisor", "mailroom", "zygote", "node"]
+    state: str
+    pid: int
+    process: str
+    restarts: int
+    started: float
+    last_exit: str = ""
+
+
+class NodeInfo(Request[list[ProcessInfo]], frozen=True, tag="otp.NodeInfo"):
+    """Every process of the node, in tree order."""
+
+
+class KillProcess(Request[int], frozen=True, tag="otp.KillProcess"):
+    """kill -9 the process at this path (also `mailroom`, `zygote`); the reply is its OS pid."""
+
+    path: str
+    signal: int = 9
+
+
+class StopNode(Request[None], frozen=True, tag="otp.StopNode"):
+    """Stop the tree in reverse order, then the node; the reply comes when the tree is down."""
+
+
+class Subscribe(Request[None], frozen=True, tag="otp.Subscribe"):
+    """From now on send me every report."""
+
+
+SupervisorRequest = (
+    StartChild
+    | StartDynamic
+    | TerminateChild
+    | RestartChild
+    | DeleteChild
+    | WhichChildren
+    | CountChildren
+)
+NodeRequest = NodeInfo | KillProcess | StopNode | Subscribe

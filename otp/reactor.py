@@ -1,0 +1,133 @@
+"""The event loop of a node, a zygote and a mailroom: sockets, timers, and nothing else.
+
+All that has arrived is drained and acted on before anything is written: what a callback wants to
+do once per round (flush a socket, say) it leaves with `at_end_of_round`. There are no threads, no
+tasks and no futures: a callback runs to its end.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import select
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+Callback = Callable[[], None]
+_READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+class Timer:
+    """A callback at a moment; `cancel()` makes it never."""
+
+    __slots__ = ("at", "callback")
+
+    def __init__(self, at: float, callback: Callback) -> None:
+        self.at = at
+        self.callback: Callback | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class Reactor:
+    """One epoll, one heap of timers."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._readers: dict[int, Callback] = {}
+        self._writers: dict[int, Callback] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._sequence = itertools.count()
+        self._end_of_round: dict[Callback, None] = {}
+        self._running = False
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def read(self, source: HasFileno, callback: Callback) -> None:
+        """Call back whenever the source has something to read or is closed."""
+        fd = source.fileno()
+        known = fd in self._readers
+        self._readers[fd] = callback
+        if not known:
+            self._epoll.register(fd, _READ)
+
+    def write(self, source: HasFileno, callback: Callback | None) -> None:
+        """Call back when the source can be written to; None ends it. It must be read, too."""
+        fd = source.fileno()
+        if (fd in self._writers) == (callback is not None):
+            return
+        if callback is None:
+            del self._writers[fd]
+            self._epoll.modify(fd, _READ)
+        else:
+            self._writers[fd] = callback
+            self._epoll.modify(fd, _READ | select.EPOLLOUT)
+
+    def forget(self, source: HasFileno) -> None:
+        """No more callbacks for this source; call it before closing."""
+        fd = source.fileno()
+        self._writers.pop(fd, None)
+        if self._readers.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def after(self, seconds: float, callback: Callback) -> Timer:
+        """Call back once, so many seconds from now."""
+        timer = Timer(self.now() + seconds, callback)
+        heapq.heappush(self._timers, (timer.at, next(self._sequence), timer))
+        return timer
+
+    def at_end_of_round(self, callback: Callback) -> None:
+        """Call back once when this round's events have all been handled (at most once a round)."""
+        self._end_of_round[callback] = None
+
+    def stop(self) -> None:
+        """Return from `run` after this round."""
+        self._running = False
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        self._running = True
+        while self._running:
+            self.run_once()
+
+    def run_once(self) -> None:
+        """One round: wait, read, write, timers, then what was left for the end of the round."""
+        for fd, events in self._epoll.poll(self._timeout()):
+            if events & _READ and (callback := self._readers.get(fd)):
+                callback()
+            if events & select.EPOLLOUT and (callback := self._writers.get(fd)):
+                callback()
+        self._run_timers()
+        while self._end_of_round:
+            callbacks, self._end_of_round = self._end_of_round, {}
+            for callback in callbacks:
+                callback()
+
+    def _timeout(self) -> float:
+        if self._end_of_round:
+            return 0
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return -1
+        return max(0.0, self._timers[0][0] - self.now())
+
+    def _run_timers(self) -> None:
+        now = self.now()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            if (callback := timer.callback) is not None:
+                timer.callback = None
+                callback()
+
+    def close(self) -> None:
+        """Close the epoll descriptor (in a forked child)."""
+        self._epoll.close()

@@ -1,0 +1,126 @@
+"""What a single value of a tree must be: one rule for each field.
+
+A rule is a function from a value to a message that says what is wrong, or None. A new field gets
+an entry in one of the tables at the end.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from otp.spec import SHUTDOWN_WORDS
+from otp.words import did_you_mean, shown
+
+Rule: TypeAlias = Callable[[Any], str | None]
+
+# Paths of nested children and error messages hold ids and names; neither may grow without bound.
+ID_CHARS_MAX = 200
+PORT_MAX = 65_535
+
+
+def _rule(expected: str, holds: Callable[[Any], bool]) -> Rule:
+    return lambda value: None if holds(value) else f"{shown(value)} is not {expected}"
+
+
+def _optional(rule: Rule) -> Rule:
+    return lambda value: None if value is None else rule(value)
+
+
+def _choice(what: str, *words: str, listed: bool = True) -> Rule:
+    use = f": use {', '.join(words[:-1])}{' or ' * (len(words) > 1)}{words[-1]}" if listed else ""
+
+    def rule(value: Any) -> str | None:
+        if isinstance(value, str) and value in words:
+            return None
+        guess = did_you_mean(value, words) if isinstance(value, str) else ""
+        return f"{shown(value)} is not a {what}{use}{guess}"
+
+    return rule
+
+
+def is_text(value: Any) -> bool:
+    """Text that can be an argument or an environment variable of a program."""
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_token(value: Any, forbidden: str) -> bool:
+    if not isinstance(value, str) or not 0 < len(value) <= ID_CHARS_MAX:
+        return False
+    return value.isprintable() and not any(c in forbidden or c.isspace() for c in value)
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, float) and 0 <= value < float("inf")
+
+
+def _is_host_port(value: Any) -> bool:
+    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    digits = port.isascii() and port.isdigit()
+    return _is_token(host, "/@<>") and digits and int(port[:9]) <= PORT_MAX
+
+
+def is_mapping(value: Any) -> bool:
+    """A mapping that can be keyword arguments or an environment."""
+    return isinstance(value, Mapping) and all(is_text(key) for key in value)
+
+
+def is_list(value: Any) -> bool:
+    """What specs take as a list; a set or a generator has no order or only one use."""
+    return isinstance(value, list | tuple)
+
+
+TEXT = _rule("text", is_text)
+_MAPPING = _rule("a mapping with text as keys", is_mapping)
+_LIST = _rule("a list", is_list)
+ID = _rule("an id: it must be text without spaces and / @ : < >", lambda v: _is_token(v, "/@:<>"))
+_NAME = _rule("a name: it must be text without spaces and @ : < >", lambda v: _is_token(v, "@:<>"))
+HOST_PORT = _rule("of the form host:port, such as 127.0.0.1:7000", _is_host_port)
+_PERIOD = _rule(
+    "a duration above 0: use seconds, 200ms, 5s or 1m", lambda v: _is_seconds(v) and v > 0
+)
+_RESTARTS = _rule("a whole number from 0 on", lambda v: type(v) is int and v >= 0)
+
+_COMMON: dict[str, Rule] = {
+    "id": ID,
+    "restart": _choice("restart type", "permanent", "transient", "temporary"),
+    "shutdown": _rule(
+        "a time to stop in: use seconds, 200ms, 5s, 1m, brutal_kill or infinity",
+        lambda v: _is_seconds(v) or (isinstance(v, str) and v in SHUTDOWN_WORDS),
+    ),
+    "significant": _rule("true or false", lambda v: isinstance(v, bool)),
+    "name": _optional(_NAME),
+}
+CHILD: dict[str, Rule] = _COMMON | {
+    "start": _optional(
+        _rule("'module:Class', a class or a function", lambda v: isinstance(v, str) or callable(v))
+    ),
+    "args": _MAPPING,
+    "command": _optional(
+        _rule("a list, the program first, such as [redis-server, --port, '6390']", is_list)
+    ),
+    "env": _MAPPING,
+    "cwd": _optional(TEXT),
+    "ready": _optional(_choice("way to be ready", "notify")),
+    "ready_timeout": _PERIOD,
+    "stop_signal": _choice("signal such as SIGTERM", *signal.Signals.__members__, listed=False),
+}
+SUPERVISOR: dict[str, Rule] = _COMMON | {
+    "children": _LIST,
+    "strategy": _choice(
+        "strategy", "one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"
+    ),
+    "max_restarts": _RESTARTS,
+    "max_seconds": _PERIOD,
+    "auto_shutdown": _choice("way of auto_shutdown", "never", "any_significant", "all_significant"),
+}
+NODE: dict[str, Rule] = {
+    "name": ID,
+    "listen": _optional(HOST_PORT),
+    "peers": _MAPPING,
+    "authkey_file": _optional(TEXT),
+    "topologies": _MAPPING,
+    "preload": _LIST,
+    "run_dir": _optional(TEXT),
+}

@@ -1,0 +1,372 @@
+"""The node's side of the zygote: starts, stops and deaths of OS processes.
+
+Each process is a `Running` from its spawn to its reaping. What the worker itself said of its end
+counts as the reason; the wait status, which only the zygote has, decides that it has ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from otp.codec import encode
+from otp.frames import (
+    Began,
+    Control,
+    Ended,
+    Finish,
+    Forked,
+    FromWorker,
+    FromZygote,
+    Ignored,
+    Kill,
+    Preload,
+    Reaped,
+    Restarted,
+    Rewire,
+    Spawn,
+    Unforkable,
+    Warm,
+)
+from otp.messages import KILLED, NORMAL, SHUTDOWN, Reason, WireChild
+from otp.reactor import Reactor, Timer
+from otp.transport import FrameSocket
+
+NOTIFY_BYTES_MAX = 4096
+"""The longest sd_notify message that is read."""
+
+_from_worker = msgspec.msgpack.Decoder(FromWorker).decode
+_from_zygote = msgspec.msgpack.Decoder(FromZygote).decode
+
+
+class Owner(Protocol):
+    """Who hears of a process's life: the shell of its supervisor."""
+
+    def began(self, running: Running) -> None: ...
+    def ignored(self, running: Running) -> None: ...
+    def ended(self, running: Running, reason: Reason) -> None: ...
+
+
+class Running:
+    """One OS process from spawn to reaping."""
+
+    def __init__(self, serial: int, process: str, path: str, child: WireChild, owner: Owner) -> None:
+        self.serial, self.process, self.path, self.child = serial, process, path, child
+        self.owner = owner
+        self.shown = path
+        self.os_pid = 0
+        self.began = False
+        self.settled = False
+        self.told = False
+        self.said: Reason | None = None
+        self.started_at = time.time()
+        self.control: FrameSocket
+        self.timer: Timer | None = None
+        self.notify: socket.socket | None = None
+        self.reader: Callable[[bytes], bool] | None = None
+
+    @property
+    def has_mail(self) -> bool:
+        return self.child.kind in ("server", "function")
+
+
+class Spawner:
+    """Starts the zygote, and through it everything else."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        *,
+        node: str,
+        creation: str,
+        run_dir: str,
+        lost: Callable[[list[Running]], None],
+        warm: Callable[[], None],
+        fault: Callable[[str], None],
+    ) -> None:
+        self._reactor = reactor
+        self._node, self._creation, self._run_dir = node, creation, run_dir
+        self._lost, self._warm, self._fault = lost, warm, fault
+        self._serial = 0
+        self._preload: Preload
+        self._channel: FrameSocket
+        self._closing = False
+        self._dirty: dict[FrameSocket, None] = {}
+        self.running: dict[int, Running] = {}
+        self.zygote: subprocess.Popen[bytes]
+
+    # ------------------------------------------------------------ the zygote
+
+    def start(self, modules: tuple[str, ...], path: tuple[str, ...]) -> None:
+        """Execute a fresh zygote; `warm` is called when it is ready to fork."""
+        ours, theirs = socket.socketpair()
+        self._preload = Preload(modules, path)
+        self.zygote = subprocess.Popen(
+            [sys.executable, "-m", "otp.zygote", str(theirs.fileno())], pass_fds=[theirs.fileno()]
+        )
+        theirs.close()
+        self._channel = FrameSocket(ours)
+        self._reactor.read(self._channel, self._read_zygote)
+        self._tell_zygote(self._preload)
+
+    def stop_zygote(self) -> None:
+        """Everything below ends: the zygote kills what is left when we hang up."""
+        self._closing = True
+        self._reactor.forget(self._channel)
+        self._channel.close()
+
+    def _tell_zygote(self, message: Control, fds: tuple[int, ...] = ()) -> None:
+        self._channel.send(encode(message), fds)
+        self._soon(self._channel)
+
+    def _soon(self, channel: FrameSocket) -> None:
+        """Write at the end of the round: a death and the restart that it causes go together, so
+        that a mailroom has no moment between them in which a name leads nowhere."""
+        self._dirty[channel] = None
+        self._reactor.at_end_of_round(self._flush_all)
+
+    def _flush_all(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        for channel in dirty:
+            self._flush(channel)
+
+    def _flush(self, channel: FrameSocket) -> None:
+        if channel.fileno() < 0:
+            return  # closed meanwhile
+        try:
+            done = channel.flush()
+        except EOFError:
+            return  # its reader hears of it
+        self._reactor.write(channel, None if done else lambda: self._flush(channel))
+
+    def _read_zygote(self) -> None:
+        try:
+            frames = self._channel.receive()
+        except EOFError:
+            self._zygote_died()
+            return
+        for frame in frames:
+            match _from_zygote(frame):
+                case Warm():
+                    self._warm()
+                case Restarted():
+                    self._tell_zygote(self._preload)
+                case Forked(serial, pid, text):
+                    self._forked(self.running[serial], pid, text)
+                case Reaped(serial, status):
+                    self._reaped(self.running.pop(serial), status)
+                case Unforkable(module, text):
+                    self._fault(f"module {module}: {text}; it is imported after the fork")
+
+    def _zygote_died(self) -> None:
+        self._reactor.forget(self._channel)
+        self._channel.close()
+        gone = list(self.running.values())
+        self.running.clear()
+        for running in gone:
+            self._release(running)
+        if not self._closing:
+            self._lost(gone)
+
+    # ------------------------------------------------------------ one process
+
+    def spawn(
+        self, child: WireChild, path: str, owner: Owner, *, extra: bytes = b""
+    ) -> tuple[Running, socket.socket | None]:
+        """Start a process; the owner hears the rest. The socket is its mailroom's end."""
+        self._serial += 1
+        process = f"<{self._creation}.{self._serial}@{self._node}>"
+        running = Running(self._serial, process, path, child, owner)
+        self.running[running.serial] = running
+        ours, theirs = socket.socketpair()
+        running.control = FrameSocket(ours)
+        self._reactor.read(running.control, lambda: self._read_worker(running))
+        fds, mail = [theirs], None
+        if running.has_mail:
+            mail, inner = socket.socketpair()
+            fds.append(inner)
+        spawn = Spawn(
+            running.serial,
+            process,
+            path,
+            child,
+            role=_role(child),
+            notify=self._open_notify(running),
+            node=self._node,
+            fds=len(fds),
+            extra=extra,
+        )
+        self._tell_zygote(spawn, tuple(sock.fileno() for sock in fds))
+        for sock in fds:
+            sock.close()
+        return running, mail
+
+    def tell(self, running: Running, message: Control, fds: tuple[int, ...] = ()) -> None:
+        """Send a worker a control message."""
+        running.control.send(encode(message), fds)
+        self._soon(running.control)
+
+    def stop(self, running: Running, shutdown: float | str) -> None:
+        """Ask it to end and see to it that it does; the owner hears `ended`."""
+        running.told = True
+        if shutdown == "brutal_kill":
+            self.kill(running)
+            return
+        if running.child.kind in ("server", "mailroom"):
+            self.tell(running, Finish())
+        else:
+            self.kill(running, running.child.stop_signal)
+        if isinstance(shutdown, (int, float)):
+            self._set_timer(running, float(shutdown), lambda: self.kill(running))
+
+    def kill(self, running: Running, number: int = signal.SIGKILL) -> None:
+        """Signal it, by its parent, who knows that it still is who it was."""
+        self._tell_zygote(Kill(running.serial, number))
+
+    def rewire(self, running: Running) -> socket.socket:
+        """Give a live worker a new way to the mailroom; the socket is the mailroom's end."""
+        mail, inner = socket.socketpair()
+        self.tell(running, Rewire(), (inner.fileno(),))
+        inner.close()
+        return mail
+
+    def _forked(self, running: Running, pid: int, text: str) -> None:
+        running.os_pid = pid
+        if pid == 0:
+            del self.running[running.serial]
+            self._release(running)
+            running.owner.ended(running, Reason("crash", text))
+
+    def _read_worker(self, running: Running) -> None:
+        try:
+            frames = running.control.receive()
+        except EOFError:
+            self._reactor.forget(running.control)
+            if running.child.kind == "program" and running.said is None:
+                self._executed(running)
+            return
+        for frame in frames:
+            if running.reader is not None and running.reader(frame):
+                continue
+            match _from_worker(frame):
+                case Began():
+                    self._began(running)
+                case Ignored():
+                    running.settled = True
+                    running.owner.ignored(running)
+                case Ended(reason):
+                    running.said = reason
+
+    def _began(self, running: Running) -> None:
+        if not running.began and not running.settled:
+            running.began = True
+            self._clear_timer(running)
+            running.owner.began(running)
+
+    def _reaped(self, running: Running, status: int) -> None:
+        self._drain(running)
+        self._release(running)
+        reason = _reason(running, status)
+        running.owner.ended(running, reason)
+
+    def _drain(self, running: Running) -> None:
+        """What it said before it died was sent before we hear that it did."""
+        try:
+            frames = running.control.receive()
+        except (EOFError, OSError):
+            return
+        for frame in frames:
+            if running.reader is not None and running.reader(frame):
+                continue
+            message = _from_worker(frame)
+            if isinstance(message, Began):
+                self._began(running)
+            elif isinstance(message, Ended):
+                running.said = message.reason
+
+    def _release(self, running: Running) -> None:
+        self._clear_timer(running)
+        self._reactor.forget(running.control)
+        running.control.close()
+        self._close_notify(running)
+
+    def _set_timer(self, running: Running, seconds: float, then: Callable[[], None]) -> None:
+        self._clear_timer(running)
+        running.timer = self._reactor.after(seconds, then)
+
+    def _clear_timer(self, running: Running) -> None:
+        if running.timer is not None:
+            running.timer.cancel()
+            running.timer = None
+
+    # ------------------------------------------------------------ programs
+
+    def _executed(self, running: Running) -> None:
+        """The control socket closed: exec succeeded (a failure is said first)."""
+        if not running.child.ready:
+            self._began(running)
+
+    def _open_notify(self, running: Running) -> str:
+        """The address of a program's NOTIFY_SOCKET, where it is to say that it is ready."""
+        if running.child.ready != "notify":
+            return ""
+        path = os.path.join(self._run_dir, f"notify-{running.serial}")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        sock.bind(path)
+        running.notify = sock
+        self._reactor.read(sock, lambda: self._read_notify(running))
+        self._set_timer(running, running.child.ready_timeout, lambda: self._not_ready(running))
+        return path
+
+    def _read_notify(self, running: Running) -> None:
+        assert running.notify is not None
+        try:
+            text = running.notify.recv(NOTIFY_BYTES_MAX)
+        except BlockingIOError:
+            return
+        if b"READY=1" in text.split(b"\n"):
+            self._began(running)
+
+    def _not_ready(self, running: Running) -> None:
+        seconds = running.child.ready_timeout
+        running.said = Reason("crash", f"not ready after {seconds:g} s (no READY=1 by sd_notify)")
+        self.kill(running)
+
+    def _close_notify(self, running: Running) -> None:
+        if running.notify is not None:
+            self._reactor.forget(running.notify)
+            path = running.notify.getsockname()
+            running.notify.close()
+            running.notify = None
+            os.unlink(path)
+
+
+def _role(child: WireChild) -> str:
+    return child.kind if child.kind in ("program", "mailroom") else "worker"
+
+
+def _reason(running: Running, status: int) -> Reason:
+    """What a supervisor hears: the worker's own word, or what the wait status says."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if running.said is not None and not running.began:
+            return running.said
+        if number == signal.SIGKILL:
+            return KILLED
+        if running.told and number == running.child.stop_signal:
+            return SHUTDOWN
+        return Reason("crash", f"ended by {signal.Signals(number).name}")
+    if running.said is not None:
+        return running.said
+    if running.told:
+        return SHUTDOWN
+    code = os.waitstatus_to_exitcode(status)
+    return NORMAL if code == 0 else Reason("crash", f"exit code {code}")

@@ -1,0 +1,145 @@
+"""Supervision trees as data: `Supervisor` and `ChildSpec`, and the options of a node.
+
+A tree is written in Python with these structs, or in YAML (see `yaml_tree`), field for field the
+same. Nothing is checked while structs are made; `checks.check` looks at a whole tree and tells all
+that is wrong with it at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
+Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]
+AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
+Start: TypeAlias = type | Callable[..., Any] | str
+
+SHUTDOWN_WORDS = ("brutal_kill", "infinity")
+_INT_MAX = 2**53  # beyond it a float is not the same number
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h)?")
+
+
+def seconds(text: str) -> float:
+    """A duration such as "5s", "200ms", "1.5m", "1h" or "5" in seconds; else a ValueError."""
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r} is not a duration: write seconds, or 200ms, 5s, 1m, 1h")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+class _Started(msgspec.Struct, frozen=True):
+    """The two fields of a child that also go by position."""
+
+    id: str
+    start: Start | None = None
+
+
+class ChildSpec(_Started, frozen=True, kw_only=True):
+    """One child: a Python worker (`start`, `args`) or any program (`command`).
+
+    `start` is a class, a function, or text "module:Class". `shutdown` is how long the child may
+    take to stop before it is killed; durations are seconds or text ("200ms") and are floats once
+    the struct is made. `name` registers the child under a name besides its path. `env`, `cwd`,
+    `ready` (wait for sd_notify's READY=1, at most `ready_timeout`) and `stop_signal` are for
+    commands; `env` and `cwd` for workers too.
+    """
+
+    args: dict[str, Any] = msgspec.field(default_factory=dict)
+    command: Sequence[str] | None = None
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    cwd: str | None = None
+    restart: Restart = "permanent"
+    shutdown: float | str = 5.0
+    significant: bool = False
+    name: str | None = None
+    ready: Literal["notify"] | None = None
+    ready_timeout: float | str = 30.0
+    stop_signal: str = "SIGTERM"
+
+    def __post_init__(self) -> None:
+        _normalise(self, durations=("shutdown", "ready_timeout"), sequences=("command",))
+
+
+class TopologySpec(msgspec.Struct, frozen=True):
+    """What places the keys of one `Via` group: a class with `locate`, or its "module:Class"."""
+
+    start: Start
+    args: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node is told besides its tree: the `node:` of a YAML root, keywords of `otp.start`.
+
+    `listen` ("127.0.0.1:7000") is where other nodes reach it, `peers` their names and addresses,
+    `topologies` the placement of each `Via` group, `preload` modules that the zygote imports.
+    """
+
+    name: str = "local"
+    listen: str | None = None
+    peers: dict[str, str] = msgspec.field(default_factory=dict)
+    authkey_file: str | None = None
+    topologies: dict[str, TopologySpec] = msgspec.field(default_factory=dict)
+    preload: Sequence[str] = ()
+    run_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        _normalise(self, sequences=("preload",))
+
+
+class Supervisor(msgspec.Struct, frozen=True):
+    """Children and what happens when one of them ends; the defaults are OTP's.
+
+    More than `max_restarts` restarts within `max_seconds`, and it stops its children and gives up.
+    `node` is allowed at the root only.
+    """
+
+    id: str
+    children: Sequence[ChildSpec | Supervisor] = ()
+    strategy: Strategy = "one_for_one"
+    max_restarts: int = 1
+    max_seconds: float | str = 5.0
+    auto_shutdown: AutoShutdown = "never"
+    restart: Restart = "permanent"
+    shutdown: float | str = "infinity"
+    significant: bool = False
+    name: str | None = None
+    node: NodeOptions | None = None
+
+    def __post_init__(self) -> None:
+        _normalise(self, durations=("shutdown", "max_seconds"), sequences=("children",))
+
+
+Spec: TypeAlias = ChildSpec | Supervisor
+
+
+def paths(tree: Supervisor) -> Iterator[tuple[str, Spec]]:
+    """Every child below the root with its path ("pool/w1"), in start order, parents first.
+
+    The one child of a simple_one_for_one supervisor, a template, is among them.
+    """
+    for child in tree.children:
+        yield child.id, child
+        if isinstance(child, Supervisor):
+            yield from ((f"{child.id}/{path}", spec) for path, spec in paths(child))
+
+
+def _normalise(
+    spec: msgspec.Struct, *, durations: Sequence[str] = (), sequences: Sequence[str] = ()
+) -> None:
+    """Text to seconds, lists to tuples; what cannot be converted is left for `check` to name."""
+    for field in durations:
+        msgspec.structs.force_setattr(spec, field, _as_seconds(getattr(spec, field)))
+    for field in sequences:
+        if isinstance(value := getattr(spec, field), list):
+            msgspec.structs.force_setattr(spec, field, tuple(value))
+
+
+def _as_seconds(value: Any) -> Any:
+    if isinstance(value, str) and _DURATION.fullmatch(value):
+        return seconds(value)
+    return float(value) if type(value) is int and abs(value) < _INT_MAX else value

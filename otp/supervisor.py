@@ -1,0 +1,225 @@
+"""Carries out the plans of `strategy`: the machines of a tree, put together over real processes.
+
+Supervisors are data, not processes: each is a `Unit` around one state machine. Inputs wait in one
+queue, so a machine's effects are all done before the next input reaches any machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from otp import messages as m
+from otp import signals as s
+from otp.messages import Reason, Report, WireChild, WireSupervisor
+from otp.reactor import Reactor
+from otp.spawner import Running, Spawner
+from otp.strategy import Supervision
+
+Answer = Callable[[s.Result], None]
+
+
+class Unit:
+    """One supervisor: its machine, and what runs under it."""
+
+    def __init__(self, spec: WireSupervisor, path: str, address: str, process: str) -> None:
+        self.spec, self.path, self.address, self.process = spec, path, address, process
+        flags = s.Flags(spec.strategy, spec.max_restarts, spec.max_seconds, spec.auto_shutdown)  # type: ignore[arg-type]
+        self.machine = Supervision(flags, [as_child(c) for c in spec.children])
+        self.parent: Unit | None = None
+        self.key = 0
+        self.processes: dict[int, Running] = {}
+        self.units: dict[int, Unit] = {}
+        self.restarts: dict[str, int] = {}
+        self.last_exit: dict[str, str] = {}
+        self.started_at = time.time()
+
+    def below(self, id: str) -> tuple[str, str]:
+        """The report path and the address of a child."""
+        return f"{self.path}/{id}", f"{self.address}/{id}" if self.address else id
+
+
+def as_child(spec: WireChild | WireSupervisor) -> s.Child:
+    """What a machine must know of a child; the spec itself rides along unseen."""
+    return s.Child(
+        id=spec.id,
+        restart=spec.restart,  # type: ignore[arg-type]
+        shutdown=spec.shutdown,  # type: ignore[arg-type]
+        significant=spec.significant,
+        type="supervisor" if isinstance(spec, WireSupervisor) else "worker",
+        payload=spec,
+    )
+
+
+class Shell:
+    """The supervisors of one node. Its owner hears reports, starts, ends, and when a root is gone."""
+
+    def __init__(self, reactor: Reactor, spawner: Spawner, owner: Any, creation: str, node: str) -> None:
+        self._reactor, self._spawner, self._owner = reactor, spawner, owner
+        self._inbox: deque[tuple[Unit, s.Input]] = deque()
+        self._pumping = False
+        self._creation, self._node = creation, node
+        self._count = 0
+        self._where: dict[int, tuple[Unit, int]] = {}
+        self._pids: dict[Hashable, int] = {}
+        self.roots: list[Unit] = []
+
+    # ------------------------------------------------------------ inputs
+
+    def begin(self, spec: WireSupervisor) -> Unit:
+        """Start a tree; the owner hears `root_ready` or `root_gone`."""
+        root = self._new_unit(spec, spec.id, "")
+        self.roots.append(root)
+        self.feed(root, s.Begin())
+        return root
+
+    def shutdown(self, root: Unit) -> None:
+        """Stop a tree in reverse order; the owner hears `root_gone`."""
+        self.feed(root, s.Shutdown(m.SHUTDOWN))
+
+    def call(self, unit: Unit, request_id: Hashable, op: s.Op) -> None:
+        """A request to a supervisor; the owner hears `answered`."""
+        self.feed(unit, s.Call(request_id, op))
+
+    def forget(self) -> None:
+        """Everything is gone at once (the zygote died): no machine is asked."""
+        self._inbox.clear()
+        self._where.clear()
+        self._pids.clear()
+        self.roots.clear()
+
+    def feed(self, unit: Unit, incoming: s.Input) -> None:
+        """Give a machine an input, after those that wait."""
+        self._inbox.append((unit, incoming))
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._inbox:
+                unit, incoming = self._inbox.popleft()
+                for effect in unit.machine.step(incoming, self._reactor.now()):
+                    self._perform(unit, effect)
+        finally:
+            self._pumping = False
+
+    # ------------------------------------------------------------ effects
+
+    def _perform(self, unit: Unit, effect: s.Effect) -> None:
+        match effect:
+            case s.Start():
+                self._start(unit, effect)
+            case s.Stop(key, _, shutdown):
+                self._stop(unit, key, shutdown)
+            case s.StopMany(stops, shutdown):
+                for stop in stops:
+                    self._stop(unit, stop.key, shutdown)
+            case s.Orphan(key):
+                self._stop(unit, key, "brutal_kill")
+            case s.Reply(request_id, result):
+                self._owner.answered(unit, request_id, result)
+            case s.Requeue(resume):
+                self._inbox.append((unit, resume))
+            case s.Ready():
+                self._ready(unit)
+            case s.Gone(reason, error):
+                self._gone(unit, reason, error)
+            case s.Report():
+                self._report(unit, effect)
+
+    def _start(self, unit: Unit, start: s.Start) -> None:
+        spec = start.child.payload
+        path, address = unit.below(start.label or start.child.id)
+        if isinstance(spec, WireSupervisor):
+            inner = self._new_unit(spec, path, address)
+            inner.parent, inner.key = unit, start.key
+            unit.units[start.key] = inner
+            self._inbox.append((inner, s.Begin()))
+            return
+        assert isinstance(spec, WireChild)
+        extra = start.args if isinstance(start.args, bytes) else b""
+        running, mail = self._spawner.spawn(spec, address, self, extra=extra)
+        running.shown = path
+        unit.processes[start.key] = running
+        self._where[running.serial] = (unit, start.key)
+        self._owner.spawned(running, mail)
+
+    def _stop(self, unit: Unit, key: int, shutdown: float | str) -> None:
+        if key in unit.units:
+            # A sub-supervisor stops its own children first, by their own shutdown times.
+            self._inbox.append((unit.units[key], s.Shutdown(m.SHUTDOWN)))
+        elif key in unit.processes:
+            self._spawner.stop(unit.processes[key], shutdown)
+
+    def _ready(self, unit: Unit) -> None:
+        if unit.parent is None:
+            self._owner.root_ready(unit)
+        else:
+            self._inbox.append((unit.parent, s.Started(unit.key, unit.process)))
+
+    def _gone(self, unit: Unit, reason: Reason, error: str) -> None:
+        self._owner.unit_gone(unit)
+        if unit.parent is None:
+            self._owner.root_gone(unit, reason, error)
+            return
+        parent = unit.parent
+        parent.units.pop(unit.key, None)
+        if error:
+            self._inbox.append((parent, s.StartFailed(unit.key, reason, error)))
+        else:
+            self._inbox.append((parent, s.Exited(unit.key, unit.process, reason)))
+
+    def _new_unit(self, spec: WireSupervisor, path: str, address: str) -> Unit:
+        self._count += 1
+        process = f"<{self._creation}.s{self._count}@{self._node}>"
+        unit = Unit(spec, path, address, process)
+        self._owner.unit_made(unit)
+        return unit
+
+    # ------------------------------------------------------------ lives of processes
+
+    def began(self, running: Running) -> None:
+        unit, key = self._where[running.serial]
+        self._pids[running.process] = running.os_pid
+        self.feed(unit, s.Started(key, running.process))
+
+    def ignored(self, running: Running) -> None:
+        unit, key = self._where[running.serial]
+        self.feed(unit, s.Ignored(key))
+
+    def ended(self, running: Running, reason: Reason) -> None:
+        """The process is reaped: first the owner (names, callers, monitors), then its supervisor."""
+        unit, key = self._where.pop(running.serial)
+        self._owner.ended(running, reason)
+        if unit.processes.get(key) is running:
+            del unit.processes[key]
+        if running.settled:
+            return
+        if running.began:
+            self.feed(unit, s.Exited(key, running.process, reason))
+        else:
+            self.feed(unit, s.StartFailed(key, reason))
+
+    # ------------------------------------------------------------ reports
+
+    def _report(self, unit: Unit, report: s.Report) -> None:
+        path = unit.below(report.id)[0]
+        at = time.time()
+        running = unit.processes.get(report.key)
+        pid = running.os_pid if running else 0
+        made: Report
+        match report.kind:
+            case "child_started":
+                count = unit.restarts.get(report.id, -1) + 1
+                unit.restarts[report.id] = count
+                made = m.ChildStarted(path, at, pid, count)
+            case "child_exited":
+                reason = report.reason or m.NORMAL
+                unit.last_exit[report.id] = str(reason)
+                made = m.ChildExited(path, at, self._pids.pop(report.pid, 0), reason, report.restart)
+            case "child_start_failed":
+                made = m.ChildStartFailed(path, at, report.reason or m.NORMAL)
+            case "gave_up" | "auto_shutdown":
+                made = m.GaveUp(unit.path, at, report.reason or m.SHUTDOWN)
+        self._owner.report(made)

@@ -1,0 +1,239 @@
+"""Frames over sockets: multiprocessing.connection's framing and handshake, without blocking.
+
+Any Python program with `multiprocessing.connection.Client` can talk to a mailroom: a frame is a
+4-byte big-endian length and that many bytes; the handshake is the library's HMAC challenge, run
+here as a state machine so that a silent stranger blocks nobody.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Iterable
+
+FRAME_BYTES_MAX = 64 * 1024 * 1024
+"""The longest frame that anyone may announce: beyond it the connection is closed at once."""
+READ_BYTES = 256 * 1024
+"""How much one read takes: large enough to batch, small enough to be fair to other sockets."""
+HANDSHAKE_FRAME_BYTES_MAX = 256
+"""The library's own limit for a frame of the handshake."""
+FDS_MAX = 8
+"""How many descriptors one frame may carry."""
+
+_LENGTH = struct.Struct("!i")
+_FDS_SPACE = socket.CMSG_SPACE(FDS_MAX * 4)
+
+
+class ProtocolError(ConnectionError):
+    """The other side sent what this protocol does not allow; the connection must be closed."""
+
+
+class FrameSocket:
+    """A non-blocking stream socket that speaks in frames, and may carry descriptors with them.
+
+    `receive()` gives the frames that have arrived; `send()` only queues, `flush()` writes. The
+    owner watches `waiting` (bytes not yet written) and keeps it below a bound of its own.
+    """
+
+    __slots__ = ("_fds_expected", "_in", "_out", "fds", "frame_bytes_max", "sock", "waiting")
+
+    def __init__(self, sock: socket.socket, *, fds: bool = False) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.fds: deque[int] = deque()
+        self.frame_bytes_max = FRAME_BYTES_MAX
+        self.waiting = 0
+        self._fds_expected = fds
+        self._in = bytearray()
+        self._out: deque[tuple[memoryview, list[int]]] = deque()
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def receive(self) -> list[bytes]:
+        """The frames that have arrived, perhaps none.
+
+        Raises EOFError when the other side is gone, ProtocolError for a frame over the bound.
+        """
+        try:
+            data = self._read()
+        except BlockingIOError:
+            return []
+        except ConnectionError as error:
+            raise EOFError(str(error)) from error
+        if not data:
+            raise EOFError("closed by the other side")
+        self._in += data
+        return self._split()
+
+    def _read(self) -> bytes:
+        if not self._fds_expected:
+            return self.sock.recv(READ_BYTES)
+        data, ancillary, _, _ = self.sock.recvmsg(READ_BYTES, _FDS_SPACE)
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self.fds.extend(struct.unpack(f"{len(payload) // 4}i", payload))
+        return data
+
+    def _split(self) -> list[bytes]:
+        buffer, offset, frames = self._in, 0, []
+        end = len(buffer)
+        while end - offset >= 4:
+            (length,) = _LENGTH.unpack_from(buffer, offset)
+            if not 0 <= length <= self.frame_bytes_max:
+                raise ProtocolError(
+                    f"a frame of {length} bytes; at most {self.frame_bytes_max} are accepted"
+                )
+            if end - offset - 4 < length:
+                break
+            offset += 4
+            frames.append(bytes(buffer[offset : offset + length]))
+            offset += length
+        if offset:
+            del buffer[:offset]
+        return frames
+
+    def send(self, frame: bytes, fds: Iterable[int] = ()) -> None:
+        """Queue a frame. Descriptors are duplicated into the queue, the caller keeps its own."""
+        data = _LENGTH.pack(len(frame)) + frame
+        self.waiting += len(data)
+        self._out.append((memoryview(data), [os.dup(fd) for fd in fds]))
+
+    def flush(self) -> bool:
+        """Write what can be written now; True when nothing waits. Raises EOFError if it is gone."""
+        out = self._out
+        try:
+            while out:
+                chunk, fds = self._next_chunk()
+                if fds:
+                    sent = socket.send_fds(self.sock, [chunk], fds)
+                    for fd in fds:
+                        os.close(fd)
+                else:
+                    sent = self.sock.send(chunk)
+                self.waiting -= sent
+                if sent < len(chunk):
+                    out[0] = (chunk[sent:], [])
+                else:
+                    out.popleft()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise EOFError(str(error)) from error
+        return True
+
+    def _next_chunk(self) -> tuple[memoryview, list[int]]:
+        """The head of the queue; small frames without descriptors are joined into one write."""
+        out = self._out
+        if len(out) > 1 and not out[0][1] and len(out[0][0]) < READ_BYTES:
+            parts, size = [], 0
+            while out and not out[0][1] and size < READ_BYTES:
+                part = out.popleft()[0]
+                parts.append(part)
+                size += len(part)
+            out.appendleft((memoryview(b"".join(parts)), []))
+        return out[0]
+
+    def close(self) -> None:
+        """Close the socket and every descriptor that waits in either direction."""
+        for _, fds in self._out:
+            for fd in fds:
+                os.close(fd)
+        for fd in self.fds:
+            os.close(fd)
+        self.fds.clear()
+        self._out.clear()
+        self.waiting = 0
+        self.sock.close()
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """Who is at the other end of a Unix socket."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
+
+
+# ---------------------------------------------------------------- the handshake
+
+_CHALLENGE, _WELCOME, _FAILURE = b"#CHALLENGE#", b"#WELCOME#", b"#FAILURE#"
+_DIGESTS = {b"{md5}": "md5", b"{sha256}": "sha256", b"{sha384}": "sha384"}
+_CHALLENGE_BYTES = 40
+_MD5_BYTES = 16
+
+
+class AuthenticationError(ProtocolError):
+    """The other side does not know the cluster's authkey, or does not speak the handshake."""
+
+
+class Handshake:
+    """multiprocessing.connection's mutual challenge as a state machine: frames in, frames out.
+
+    The accepting side challenges first. Understands both the old form (bare HMAC-MD5, Python
+    before 3.12) and the new one (`{sha256}`), as the library itself does.
+    """
+
+    def __init__(self, authkey: bytes, *, accepting: bool, random: bytes) -> None:
+        if len(random) != _CHALLENGE_BYTES:
+            raise ValueError(f"a challenge has {_CHALLENGE_BYTES} random bytes, got {len(random)}")
+        self._key = authkey
+        self._message = b"{sha256}" + random
+        self._steps = deque(
+            ("verify", "welcomed_and_answer", "finish")
+            if accepting
+            else ("answer", "welcomed_and_challenge", "verify")
+        )
+        self.accepting = accepting
+        self.done = False
+
+    def opening(self) -> list[bytes]:
+        """What to send before anything has arrived."""
+        return [_CHALLENGE + self._message] if self.accepting else []
+
+    def feed(self, frame: bytes) -> list[bytes]:
+        """One frame in, the frames to send out; sets `done`. Raises AuthenticationError."""
+        step = self._steps.popleft()
+        reply = getattr(self, f"_{step}")(frame)
+        self.done = not self._steps
+        return list(reply)
+
+    def _answer(self, frame: bytes) -> list[bytes]:
+        if not frame.startswith(_CHALLENGE):
+            raise AuthenticationError("expected a challenge; is this a mailroom's port?")
+        return [_response(self._key, frame[len(_CHALLENGE) :])]
+
+    def _verify(self, frame: bytes) -> list[bytes]:
+        if not _verified(self._key, self._message, frame):
+            raise AuthenticationError("wrong authkey")
+        return [_WELCOME]
+
+    def _welcomed_and_answer(self, frame: bytes) -> list[bytes]:
+        return self._answer(frame)
+
+    def _finish(self, frame: bytes) -> list[bytes]:
+        if frame != _WELCOME:
+            raise AuthenticationError("the other side did not accept our authkey")
+        return []
+
+    def _welcomed_and_challenge(self, frame: bytes) -> list[bytes]:
+        self._finish(frame)
+        return [_CHALLENGE + self._message]
+
+
+def _response(key: bytes, message: bytes) -> bytes:
+    for prefix, name in _DIGESTS.items():
+        if message.startswith(prefix):
+            return prefix + hmac.new(key, message, name).digest()
+    return hmac.new(key, message, "md5").digest()
+
+
+def _verified(key: bytes, message: bytes, response: bytes) -> bool:
+    if len(response) == _MD5_BYTES:
+        return hmac.compare_digest(hmac.new(key, message, "md5").digest(), response)
+    prefix = response[: response.find(b"}") + 1]
+    if prefix not in _DIGESTS:
+        return False
+    expected = hmac.new(key, message, _DIGESTS[prefix]).digest()
+    return hmac.compare_digest(expected, response[len(prefix) :])

@@ -1,0 +1,101 @@
+"""From specs, as a person writes them, to the tree that a node holds.
+
+Done in the host (or the command), never in the node: classes are looked at and pickled here, so
+that the node runs no user code.
+"""
+
+from __future__ import annotations
+
+import inspect
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from otp import codec, pickling
+from otp.checks import check
+from otp.gen_server import GenServer
+from otp.messages import StartChild, WireChild, WireSupervisor
+from otp.spec import ChildSpec, Supervisor, TopologySpec
+from otp.starts import find
+
+
+def tree(spec: Supervisor) -> WireSupervisor:
+    """A checked tree as the node gets it."""
+    return WireSupervisor(
+        id=spec.id,
+        children=tuple(child(c) for c in spec.children),
+        strategy=spec.strategy,
+        max_restarts=spec.max_restarts,
+        max_seconds=float(spec.max_seconds),
+        auto_shutdown=spec.auto_shutdown,
+        restart=spec.restart,
+        shutdown=spec.shutdown,
+        significant=spec.significant,
+        name=spec.name or "",
+    )
+
+
+def child(spec: ChildSpec | Supervisor) -> WireChild | WireSupervisor:
+    """One child as the node gets it."""
+    if isinstance(spec, Supervisor):
+        return tree(spec)
+    if spec.command is not None:
+        return _wire_child(spec, kind="program", command=tuple(spec.command))
+    assert spec.start is not None, "a checked spec has a start or a command"
+    start = find(spec.start) if isinstance(spec.start, str) else spec.start
+    server = isinstance(start, type) and issubclass(start, GenServer)
+    return _wire_child(
+        spec,
+        kind="server" if server else "function",
+        payload=payload(spec.start, spec.args),
+        module=_module(spec.start),
+    )
+
+
+def start_child(spec: ChildSpec | Supervisor) -> StartChild:
+    """The request to a supervisor to add this child: `self.call("pool", otp.start_child(spec))`.
+
+    Raises SpecError for a spec that cannot be right.
+    """
+    check(Supervisor("_", children=[spec]))
+    return StartChild(child(spec))
+
+
+def _wire_child(spec: ChildSpec, **kind: Any) -> WireChild:
+    return WireChild(
+        id=spec.id,
+        env=spec.env,
+        cwd=spec.cwd or "",
+        restart=spec.restart,
+        shutdown=spec.shutdown,
+        significant=spec.significant,
+        name=spec.name or "",
+        ready=spec.ready or "",
+        ready_timeout=float(spec.ready_timeout),
+        stop_signal=signal.Signals[spec.stop_signal].value,
+        **kind,
+    )
+
+
+def payload(start: type | Callable[..., Any] | str, args: dict[str, Any]) -> bytes:
+    """What a worker unpickles: (start, args, what its handlers accept or None).
+
+    Annotations of a class that travels by value are resolved here, where its names mean something.
+    """
+    types = None
+    if inspect.isclass(start) and issubclass(start, GenServer) and start.__module__ == "__main__":
+        types = codec.handler_types(start)
+    return pickling.dumps((start, args, types))
+
+
+def topology(spec: TopologySpec) -> bytes:
+    """What a mailroom unpickles to make a topology."""
+    return pickling.dumps((spec.start, spec.args))
+
+
+def _module(start: type | Callable[..., Any] | str) -> str:
+    """The module that a zygote should import before forking, if it can be imported."""
+    if isinstance(start, str):
+        return start.partition(":")[0]
+    module = getattr(start, "__module__", "")
+    return "" if module == "__main__" else module

@@ -1,0 +1,1 @@
+"""Tests of `ballot`, a file for each of its modules."""

@@ -1,0 +1,5 @@
+"""Runs supervision scenarios recorded from Erlang/OTP: `python -m tests.conformance PATH...`.
+
+A PATH is a .jsonl file or a folder of such files. `scenario` reads them, a `World` acts them out
+(`virtual`: the pure state machine, simulated workers, virtual time), `compare` says what differs.
+"""

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from otp.spec import ChildSpec, NodeOptions, Supervisor, TopologySpec, paths, seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("5s", 5.0), ("200ms", 0.2), ("1m", 60.0), ("1.5h", 5400.0), ("7", 7.0), ("0s", 0.0)],
+)
+def test_durations_have_units(text: str, expected: float) -> None:
+    assert seconds(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5 s", "s", "-1s", "5x", "1e3", "5S", "\u0665s", "9" * 20 + "s"]
+)
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        seconds(text)
+
+
+def test_the_defaults_are_those_of_otp() -> None:
+    child, supervisor = ChildSpec("a", print), Supervisor("root")
+    assert (child.restart, child.shutdown, child.significant) == ("permanent", 5.0, False)
+    assert (supervisor.strategy, supervisor.auto_shutdown) == ("one_for_one", "never")
+    assert (supervisor.max_restarts, supervisor.max_seconds) == (1, 5.0)
+    assert (supervisor.restart, supervisor.shutdown) == ("permanent", "infinity")
+
+
+def test_text_durations_whole_numbers_and_lists_get_one_form() -> None:
+    child = ChildSpec("a", command=["x"], shutdown="200ms", ready_timeout="1m")
+    assert (child.command, child.shutdown, child.ready_timeout) == (("x",), 0.2, 60.0)
+    parent = Supervisor("root", [child], max_seconds=60, shutdown="10s")
+    assert (parent.children, parent.max_seconds, parent.shutdown) == ((child,), 60.0, 10.0)
+    assert isinstance(parent.max_seconds, float)
+    assert NodeOptions(preload=["json"]).preload == ("json",)
+
+
+@pytest.mark.parametrize("word", ["brutal_kill", "infinity"])
+def test_shutdown_words_stay(word: str) -> None:
+    assert ChildSpec("a", print, shutdown=word).shutdown == word
+
+
+def test_what_cannot_be_converted_stays_for_the_check() -> None:
+    assert ChildSpec("a", print, shutdown="soon").shutdown == "soon"
+    assert ChildSpec("a", print, shutdown=True).shutdown is True
+
+
+def test_specs_are_values() -> None:
+    tree = Supervisor(
+        "root",
+        [ChildSpec("a", "json:loads", args={"s": "1"}), Supervisor("b")],
+        node=NodeOptions(topologies={"g": TopologySpec("json:loads")}),
+    )
+    assert copy.deepcopy(tree) == tree
+    assert pickle.loads(pickle.dumps(tree)) == tree
+    with pytest.raises(AttributeError):
+        tree.id = "other"  # type: ignore[misc]
+    first, second = ChildSpec("a"), ChildSpec("b")
+    first.args["n"] = 1
+    assert second.args == {}
+
+
+def test_paths_are_relative_to_the_root_parents_first() -> None:
+    w1, w2, counter = ChildSpec("w1", print), ChildSpec("w2", print), ChildSpec("counter", print)
+    pool = Supervisor("pool", [w1, Supervisor("deep", [w2])])
+    assert list(paths(Supervisor("root", [pool, counter]))) == [
+        ("pool", pool),
+        ("pool/w1", w1),
+        ("pool/deep", pool.children[1]),
+        ("pool/deep/w2", w2),
+        ("counter", counter),
+    ]
+    assert list(paths(Supervisor("root"))) == []

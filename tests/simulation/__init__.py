@@ -1,0 +1,1 @@
+"""The replication protocol in a hostile, reproducible world: the very code that production runs."""
