@@ -36,7 +36,7 @@ from ballot.readable import Readable
 from ballot.records import CasRecord, ReadRecord
 from ballot.replication_copy import Follower as FollowerMachine
 from ballot.replication_writer import Writer as WriterMachine
-from ballot.store import Store, StoreCorrupt
+from ballot.store import Fenced, Store, StoreCorrupt, StoreFull
 from ballot.wire import Record, Replica, ToCopy, ToWriter
 
 TICK_SECONDS = 0.02
@@ -82,11 +82,9 @@ class Copy(otp.GenServer):
 
     def handle_drained(self) -> None:
         """All that arrived goes through the machine at once: one save, one frame to each."""
-        self.collect()
-        if self._inputs:
-            inputs, self._inputs = self._inputs, []
-            for effect in self.machine.step_many(inputs, time.monotonic()):
-                self.perform(effect)
+        self.step()
+        if self.collect():
+            self.step()
         if not self._ticking:
             self._ticking = True
             self.send_after(TICK_SECONDS if self.busy() else IDLE_SECONDS, Wake())
@@ -95,8 +93,25 @@ class Copy(otp.GenServer):
         self._ticking = False
         self._inputs.append(r.Tick())
 
-    def collect(self) -> None:
-        """Add to the inputs what has been gathered since the last time."""
+    def step(self) -> None:
+        """Put the inputs through the machine and carry out what it wants."""
+        inputs, self._inputs = self._inputs, []
+        if not inputs:
+            return
+        try:
+            for effect in self.machine.step_many(inputs, time.monotonic()):
+                self.perform(effect)
+        except StoreCorrupt as error:
+            # R8: a damaged copy is a lost one. The next process begins it anew and is refilled.
+            print(f"{self.path} on {self.node}: {error}", file=sys.stderr)
+            self.stopped(str(error))
+            self.store.close()
+            shutil.rmtree(self.store.path)
+            raise otp.Stop(str(error)) from error
+
+    def collect(self) -> bool:
+        """Add to the inputs what has been gathered meanwhile; False if there was nothing."""
+        return False
 
     def busy(self) -> bool:
         """Whether the machine waits for anything."""
@@ -106,7 +121,7 @@ class Copy(otp.GenServer):
         """Carry out one effect."""
         match effect:
             case r.Save():
-                self.store.apply(effect)
+                self._save(effect)
             case r.Send(to, message):
                 self._send(to, message)
             case r.ReadRecord():
@@ -125,6 +140,15 @@ class Copy(otp.GenServer):
                 raise otp.Stop(f"alarm: {text}")
             case _:
                 self.advance(effect)
+
+    def _save(self, save: r.Save) -> None:
+        try:
+            self.store.apply(save)
+        except (StoreFull, Fenced) as error:
+            # No bug of ours, so no traceback: one line that says what to do, then the end.
+            print(f"{self.path} on {self.node}: {error}", file=sys.stderr)
+            self.stopped(str(error))
+            raise otp.Stop(str(error)) from error
 
     def advance(self, effect: r.Effect) -> None:
         """Carry out an effect that is not the same for both."""
@@ -151,7 +175,14 @@ class Copy(otp.GenServer):
         state = self.store.state()
         last = state.last
         return CopyStatus(
-            self.role, self.node, phase, epoch, last.position, state.commit, last.hash.hex(), self.acks
+            self.role,
+            self.node,
+            phase,
+            epoch,
+            last.position,
+            state.commit,
+            last.hash.hex(),
+            self.acks,
         )
 
     def terminate(self, reason: otp.Reason) -> None:
@@ -234,17 +265,12 @@ class Writer(Copy):
             self.commands.take(request, sender, _now_ms())
         return otp.NoReply
 
-    def collect(self) -> None:
-        if self.machine.phase == "serve":
-            if self._inputs:
-                self._step_now()
-            self._inputs += self.commands.inputs(self.machine)
-
-    def _step_now(self) -> None:
-        """What followers said comes first: it may make room for a batch."""
-        inputs, self._inputs = self._inputs, []
-        for effect in self.machine.step_many(inputs, time.monotonic()):
-            self.perform(effect)
+    def collect(self) -> bool:
+        # After the first step: what followers said may have made room for a batch.
+        if self.machine.phase != "serve":
+            return False
+        self._inputs += self.commands.inputs(self.machine)
+        return bool(self._inputs)
 
     def advance(self, effect: r.Effect) -> None:
         match effect:

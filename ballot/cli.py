@@ -41,13 +41,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
     except (DatasetError, otp.SpecError, BadCluster) as error:
         return _complain(error, EXIT_USAGE)
     except (ClusterError, CoordinationError, DemoError, otp.OtpError) as error:
         return _complain(error, EXIT_FAILURE)
+    except OSError as error:
+        _forget_output()
+        return _complain(error, EXIT_FAILURE)
     except KeyboardInterrupt:
         return _complain("interrupted; everything was stopped", EXIT_FAILURE)
+    return code
+
+
+def _forget_output() -> None:
+    """Where standard output is full or closed, the interpreter must not try once more at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _complain(what: object, code: int) -> int:
@@ -86,7 +98,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base-port",
         type=_port,
-        default=int(os.environ.get("BALLOT_BASE_PORT", node.BASE_PORT)),
+        default=os.environ.get("BALLOT_BASE_PORT", str(node.BASE_PORT)),
         metavar="PORT",
         help=f"the first of nine ports on 127.0.0.1 (default {node.BASE_PORT})",
     )
@@ -136,9 +148,13 @@ def _cluster(arguments: argparse.Namespace) -> int:
         data_dir=arguments.data_dir,
         log="text",
     ) as cluster:
-        print(f"{len(cluster.nodes)} nodes are up; sockets in {cluster.sockets}; Ctrl-C stops them")
-        signal.pause()
-    return EXIT_OK
+        text = f"{len(cluster.nodes)} nodes are up; sockets in {cluster.sockets}; Ctrl-C stops them"
+        print(text, flush=True)
+        try:
+            code = cluster.host.process.wait()
+        except KeyboardInterrupt:
+            return EXIT_OK
+    return _complain(f"the cluster ended by itself (exit code {code})", EXIT_FAILURE)
 
 
 def _node(arguments: argparse.Namespace) -> int:
@@ -146,6 +162,10 @@ def _node(arguments: argparse.Namespace) -> int:
     if missing:
         text = f"{', '.join(missing)} not set; nodes are started by `ballot cluster`"
         return _complain(text, EXIT_USAGE)
+    try:
+        _port(os.environ.get("BALLOT_BASE_PORT", str(node.BASE_PORT)))
+    except argparse.ArgumentTypeError as error:
+        return _complain(f"BALLOT_BASE_PORT: {error}", EXIT_USAGE)
     node.run()
 
 

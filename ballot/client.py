@@ -7,6 +7,7 @@ attempt, it takes effect once and every answer is the first one.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import time
 from collections.abc import Sequence
@@ -61,14 +62,17 @@ class Elections:
 
     def __init__(self, run_dirs: Sequence[str]) -> None:
         self._clients = [otp.AsyncClient(f"{path}/mailroom.sock") for path in run_dirs]
-        self._next = 0
+        self._turn = itertools.count()
         self.retries = 0
 
     async def __aenter__(self) -> Elections:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         for client in self._clients:
             client.close()
@@ -92,11 +96,11 @@ class Elections:
     async def _ask(self, key: str, request: Any, timeout: float) -> Any:
         deadline = time.monotonic() + timeout
         pause, last = PAUSE_SECONDS_FIRST, "not sent"
+        # Each attempt goes to the next node, whatever others ask meanwhile.
+        turn = itertools.count(next(self._turn))
         while (left := deadline - time.monotonic()) > 0:
-            self._next += 1
-            client = self._clients[self._next % len(self._clients)]
             try:
-                answer = await client.call(
+                answer = await self._client(next(turn)).call(
                     otp.Via(GROUP, key), request, timeout=min(left, ATTEMPT_SECONDS)
                 )
                 if not isinstance(answer, Retry):
@@ -112,11 +116,14 @@ class Elections:
     async def copy(self, key: str, role: Role, node: str) -> CopyStatus:
         """How far one copy is. Raises as `otp.AsyncClient.call` does."""
         address = copy_address(key, role, node)
-        return await self._clients[0].call(address, GetCopy(key), timeout=ATTEMPT_SECONDS)
+        client = self._client(next(self._turn))
+        return await client.call(address, GetCopy(key), timeout=ATTEMPT_SECONDS)
 
     async def log_part(self, key: str, node: str, after: int) -> LogPart:
-        """A part of the committed log, from the follower on `node`."""
+        """A part of the committed log, from the follower on `node`. Raises like `copy`."""
         address = copy_address(key, "follower", node)
-        return await self._clients[0].call(address, GetLog(key, after), timeout=ATTEMPT_SECONDS)
+        client = self._client(next(self._turn))
+        return await client.call(address, GetLog(key, after), timeout=ATTEMPT_SECONDS)
 
-
+    def _client(self, turn: int) -> otp.AsyncClient:
+        return self._clients[turn % len(self._clients)]

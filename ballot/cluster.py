@@ -22,8 +22,10 @@ from ballot.topology import embedded
 
 RAM = Path("/dev/shm")
 ROOM_BYTES = 192 << 20
-"""What must be free in RAM before anything starts: five copies of the largest sample, and reserve."""
+"""What must be free in RAM before anything starts: five copies of the sample, and a reserve."""
 LOCK = "lock"
+SOCKET_DIR_BYTES_MAX = 107 - len("/CA-A-1/mailroom.sock") - 8
+"""A Unix socket's path has at most 107 bytes; some are left for longer names of nodes."""
 
 
 class ClusterError(Exception):
@@ -52,7 +54,7 @@ class Cluster:
         sweep(ram)
         _check_room(ram, room)
         self.run_dir, self.data_dir = self._make(runs), self._make(ram)
-        self.sockets = Path(tempfile.mkdtemp(prefix=f"ballot-{self.id}-"))
+        self.sockets = self._make_sockets()
         self._log = log
         self.host: otp.StartedNode
 
@@ -65,7 +67,10 @@ class Cluster:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         try:
             self.host.close()
@@ -77,6 +82,7 @@ class Cluster:
         return {
             **os.environ,
             "BALLOT_BASE_PORT": str(self.base_port),
+            "BALLOT_LOG": self._log,
             "BALLOT_DATA": str(self.data_dir),
             "BALLOT_NODES": ",".join(self.nodes),
             "BALLOT_PYTHON": sys.executable,
@@ -110,6 +116,14 @@ class Cluster:
             raise ClusterError(f"{path}: {error.strerror}; name another folder") from error
         fcntl.flock(lock, fcntl.LOCK_EX)
         self._locks.append(lock)
+        return path
+
+    def _make_sockets(self) -> Path:
+        """In the run's folder; since paths of sockets must be short, else in a temporary one."""
+        path = self.run_dir / "s"
+        if len(bytes(path)) > SOCKET_DIR_BYTES_MAX:
+            return Path(tempfile.mkdtemp(prefix=f"ballot-{self.id}-"))
+        path.mkdir(mode=0o700)
         return path
 
     def _clean(self) -> None:
@@ -171,5 +185,3 @@ def _check_room(ram: Path, room: int) -> None:
             "RAM; make room, enlarge it (`mount -o remount,size=1g /dev/shm`, "
             "`docker run --shm-size=1g`), or name another folder with --data-dir"
         )
-
-

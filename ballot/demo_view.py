@@ -5,20 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ballot.account import Account
 from ballot.cluster import Cluster
 from ballot.dataset import Dataset
 from ballot.kills import Killed
 from ballot.load import Load
 from ballot.tally import Round
-
-if TYPE_CHECKING:
-    from ballot.demo import Account
 
 REFRESH_SECONDS = 0.1
 """How often the progress line is drawn anew; a terminal shows no more."""
@@ -34,6 +31,12 @@ class View:
         self._names = {c.id: c.name for c in data.definition.contest.candidates}
         for note in data.notes:
             self._console.print(f"[yellow]note[/]: {note}")
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Show that the cluster is being started."""
+        with self._console.status("starting eight nodes, each a process with processes of its own"):
+            yield
 
     def cluster_up(self, cluster: Cluster) -> None:
         """The cluster answers."""
@@ -86,7 +89,9 @@ class View:
         back = "[red]did not come back[/]"
         if killed.back_ms is not None:
             back = f"back after [green]{killed.back_ms:,.1f} ms[/]"
-        self._console.print(f"  [red]kill -9[/] {killed.what} {killed.name} (pid {killed.pid}): {back}")
+        what = "a whole node" if killed.what == "node" else killed.what
+        where = killed.name.rpartition("@")[2]
+        self._console.print(f"  [red]kill -9[/] {what:<12} on {where} (pid {killed.pid}): {back}")
 
     def account(self, account: Account) -> None:
         """The result and the accounting."""
@@ -97,7 +102,9 @@ class View:
             console.print(self._tally(account.tally))
         console.print(f"winner: [bold]{self._named(account.winners)}[/]")
         if account.expected_winners is not None:
-            agrees = "[red]differs from result.json[/]" if account.differences else "as in result.json"
+            agrees = (
+                "[red]differs from result.json[/]" if account.differences else "as in result.json"
+            )
             console.print(f"expected: {self._named(account.expected_winners)}, {agrees}")
         for difference in account.differences:
             console.print(f"  [red]{difference}[/]")
@@ -117,6 +124,7 @@ class View:
 
     def _round(self, round_: Round) -> Table:
         table = Table(title=f"round {round_.round}", title_justify="left", box=None, pad_edge=False)
+        table.show_header = False
         table.add_column(style="bold", min_width=32)
         table.add_column(justify="right")
         table.add_column()
@@ -135,7 +143,9 @@ class View:
 
     def _heads(self, account: Account) -> Table:
         word = "[green]equal[/]" if account.heads_equal else "[red]DIFFERENT[/]"
-        table = Table(title=f"the five copies: {word}", title_justify="left", box=None, pad_edge=False)
+        table = Table(
+            title=f"the five copies: {word}", title_justify="left", box=None, pad_edge=False
+        )
         for column in ("copy", "node", "position", "committed", "head"):
             table.add_column(column)
         for copy in account.heads:

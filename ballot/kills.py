@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -20,12 +21,15 @@ from ballot.client import PASSING, Elections
 from ballot.cluster import Cluster
 from ballot.load import Load
 from ballot.messages import OpenElection
-from ballot.names import GROUP, copy_address, slug
+from ballot.names import GROUP, HOST, copy_address, slug
 from ballot.queries import CopyStatus, Role
 
 BACK_SECONDS_MAX = 30.0
-"""What is not back by then counts as not coming back."""
+"""What is not back by then counts as not coming back; what is not there by then, as not there."""
 POLL_SECONDS = 0.001
+"""Between two looks at whether it is back: the error of `back_ms`."""
+
+Good = Callable[[CopyStatus], bool]
 
 
 class Killed(msgspec.Struct, frozen=True):
@@ -38,7 +42,10 @@ class Killed(msgspec.Struct, frozen=True):
 
 
 class Killer:
-    """Kills parts of a cluster that holds an election with `members`, the writer's node first."""
+    """Kills parts of a cluster that holds an election with `members`, the writer's node first.
+
+    `probe` is a command that was recorded before: sent again it changes nothing.
+    """
 
     def __init__(
         self,
@@ -65,42 +72,40 @@ class Killer:
 
     async def _writer(self) -> Killed:
         node = self._members[0]
+        pid = await self._pid(node, self._path("writer"))
         name = copy_address(self._key, "writer", node)
-        pid = await self._pid(node, f"node/{GROUP}/{slug(self._key)}/writer")
         return await self._timed("writer", name, pid, self._serves)
 
     async def _follower(self) -> Killed:
         node = self._members[1]
-        name = copy_address(self._key, "follower", node)
-        pid = await self._pid(node, f"node/{GROUP}/{slug(self._key)}/follower")
 
         async def back(since: float) -> None:
-            await self._until(self._elections, name, lambda copy: copy.acks > 0 and copy.phase == "voter")
+            await self._until(self._elections, "follower", node, _acknowledges)
 
+        pid = await self._pid(node, self._path("follower"))
+        name = copy_address(self._key, "follower", node)
         return await self._timed("follower", name, pid, back)
 
     async def _mailroom(self) -> Killed:
         node = self._members[0]
-        pid = await self._pid(node, "otp/mailroom")
 
         async def back(since: float) -> None:
             async with Elections([self._cluster.socket_dir(node)]) as through_it:
-                name = copy_address(self._key, "writer", node)
-                await self._until(through_it, name, lambda copy: True)
+                await self._until(through_it, "writer", node, lambda copy: True)
 
+        pid = await self._pid(node, "otp/mailroom")
         return await self._timed("mailroom", f"mailroom@{node}", pid, back)
 
     async def _node(self) -> Killed:
         node = self._members[0]
-        pid = await self._pid("host", f"ballot/nodes/{node}")
 
         async def back(since: float) -> None:
             await self._serves(since)
             # It holds one election here; its own mailroom must lead to it as well.
             async with Elections([self._cluster.socket_dir(node)]) as through_it:
-                name = copy_address(self._key, "writer", node)
-                await self._until(through_it, name, lambda copy: copy.phase == "serve")
+                await self._until(through_it, "writer", node, _serving)
 
+        pid = await self._pid(HOST, f"ballot/nodes/{node}")
         return await self._timed("node", node, pid, back)
 
     async def _timed(
@@ -116,35 +121,47 @@ class Killer:
         return Killed(what, name, pid, round((time.perf_counter() - since) * 1000, 1))
 
     async def _serves(self, since: float) -> None:
-        """A command begun after the kill is acknowledged; where no ballot is left to be cast, it
-        is one that was recorded before, sent again: its first answer comes back."""
-        if not self._load.exhausted:
-            await self._load.next_ack(since)
-        else:
+        """A command begun after the kill is acknowledged; where no ballot may be cast now, it is
+        one that was recorded before: its first answer comes back."""
+        if self._load.held:
             await self._elections.command(self._probe)
+        else:
+            await self._load.next_ack(since)
 
-    async def _until(
-        self, elections: Elections, name: str, good: Callable[[CopyStatus], bool]
-    ) -> None:
-        role: Role = "writer" if "/writer@" in name else "follower"
-        node = name.rpartition("@")[2]
+    async def _until(self, elections: Elections, role: Role, node: str, good: Good) -> None:
         while True:
-            try:
+            with suppress(*PASSING):  # it is not back yet: that is what is measured
                 if good(await elections.copy(self._key, role, node)):
                     return
-            except PASSING:
-                await asyncio.sleep(POLL_SECONDS)
-                continue
+                if self._load.held:
+                    # Nothing is recorded now: a read makes the writer turn to its followers.
+                    await self._elections.outcome(self._key)
             await asyncio.sleep(POLL_SECONDS)
 
+    def _path(self, role: Role) -> str:
+        return f"node/{GROUP}/{slug(self._key)}/{role}"
+
     async def _pid(self, node: str, path: str) -> int:
-        """The OS pid behind a path of a node's tree."""
-        return await asyncio.to_thread(self._find, node, path)
+        """The OS pid behind a path of a node's tree; it may be coming back from the last kill."""
+        deadline = time.monotonic() + BACK_SECONDS_MAX
+        while (pid := await asyncio.to_thread(self._find, node, path)) is None:
+            if time.monotonic() > deadline:
+                raise otp.NoProcess(what="kill", to=f"{path} on {node}")
+            await asyncio.sleep(POLL_SECONDS)
+        return pid
 
-    def _find(self, node: str, path: str) -> int:
-        with self._cluster.node(node) as handle:
-            for row in handle.processes():
-                if row.path == path and row.pid:
-                    return row.pid
-        raise otp.NoProcess(what="kill", to=f"{path} on {node}")
+    def _find(self, node: str, path: str) -> int | None:
+        try:
+            with self._cluster.node(node) as handle:
+                pids = {row.path: row.pid for row in handle.processes()}
+        except PASSING:
+            return None
+        return pids.get(path) or None
 
+
+def _acknowledges(copy: CopyStatus) -> bool:
+    return copy.acks > 0 and copy.phase == "voter"
+
+
+def _serving(copy: CopyStatus) -> bool:
+    return copy.phase == "serve"

@@ -8,43 +8,69 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
-from ballot.client import Elections, new_id
-from ballot.messages import Ballot, CastBallot, Recorded, Refused
+import msgspec
+
+from ballot.client import new_id
+from ballot.messages import Ballot, CastBallot, Command, Recorded, Refused
+
+
+class Commanding(Protocol):
+    """Whoever brings commands to an election and their answers back."""
+
+    async def command(self, command: Command) -> Recorded | Refused:
+        """Carry out a command, exactly once."""
+
+
+class Acknowledged(msgspec.Struct, frozen=True, gc=False):
+    """A ballot as its client cast it, and where it was told to be recorded."""
+
+    ballot: Ballot
+    position: int
+    leaf: int
 
 
 class Load:
     """Casts ballots from `clients` tasks; `allow` lets it go on up to a number of ballots."""
 
     def __init__(
-        self, elections: Elections, key: str, ballots: Iterator[Ballot], total: int, clients: int
+        self, elections: Commanding, key: str, ballots: Iterator[Ballot], total: int, clients: int
     ) -> None:
         self.total = total
         self.submitted = 0
-        self.answers: dict[bytes, Recorded] = {}
+        self.told: dict[bytes, Acknowledged] = {}
         self.refused: list[Refused] = []
         self.on_progress: Callable[[], None] = lambda: None
         self._elections, self._key, self._ballots = elections, key, ballots
         self._clients = clients
         self._limit = total
         self._allowed = asyncio.Event()
-        self._waiting_acks: list[tuple[float, asyncio.Future[float]]] = []
+        self._waiting_acks: list[tuple[float, asyncio.Future[None]]] = []
         self._milestones: list[tuple[int, asyncio.Event]] = []
 
     @property
     def acknowledged(self) -> int:
         """How many ballots clients were told are recorded."""
-        return len(self.answers)
+        return len(self.told)
+
+    @property
+    def held(self) -> bool:
+        """Whether no further ballot is submitted now: there is none, or `allow` forbids it."""
+        return self.submitted >= self._limit
 
     async def run(self) -> None:
-        """Cast all ballots; returns when each has its answer. Raises Unsettled as the client does."""
+        """Cast all ballots; returns when each has its answer.
+
+        Raises a group of what the commands raised, Unsettled where an answer did not come.
+        """
         async with asyncio.TaskGroup() as clients:
             for _ in range(min(self._clients, self.total)):
                 clients.create_task(self._client())
 
     async def _client(self) -> None:
         while self.submitted < self.total:
-            if self.submitted >= self._limit:
+            if self.held:
                 self._allowed.clear()
                 await self._allowed.wait()
                 continue
@@ -55,40 +81,46 @@ class Load:
             )
             begun = time.perf_counter()
             answer = await self._elections.command(command)
-            self._answered(command.command_id, answer, begun)
+            self._answered(command, answer, begun)
 
-    def _answered(self, command_id: bytes, answer: Recorded | Refused, begun: float) -> None:
+    def _answered(self, command: CastBallot, answer: Recorded | Refused, begun: float) -> None:
         if isinstance(answer, Refused):
             self.refused.append(answer)
         else:
-            self.answers[command_id] = answer
-        now = time.perf_counter()
-        for wait in [wait for wait in self._waiting_acks if wait[0] <= begun]:
-            self._waiting_acks.remove(wait)
-            if not wait[1].done():
-                wait[1].set_result(now)
-        while self._milestones and self.acknowledged >= self._milestones[0][0]:
+            place = Acknowledged(command.ballot, answer.position, answer.leaf)
+            self.told[command.command_id] = place
+            self._acknowledge(begun)
+        while self._milestones and self._reached(self._milestones[0][0]):
             self._milestones.pop(0)[1].set()
         self.on_progress()
+
+    def _acknowledge(self, begun: float) -> None:
+        done = [wait for wait in self._waiting_acks if wait[0] <= begun]
+        for wait in done:
+            self._waiting_acks.remove(wait)
+            if not wait[1].done():
+                wait[1].set_result(None)
+
+    def _reached(self, answered: int) -> bool:
+        # A refused ballot is answered for good: what waits for a number must not wait for it.
+        return self.acknowledged + len(self.refused) >= answered
 
     def allow(self, limit: int) -> None:
         """Go on until this many ballots are submitted."""
         self._limit = min(limit, self.total)
         self._allowed.set()
 
-    def milestone(self, acknowledged: int) -> asyncio.Event:
-        """An event that is set when so many are acknowledged; ask for them in ascending order."""
+    def milestone(self, answered: int) -> asyncio.Event:
+        """An event that is set when so many are answered; ask for them in ascending order."""
         event = asyncio.Event()
-        self._milestones.append((acknowledged, event))
+        if self._reached(answered):
+            event.set()
+        else:
+            self._milestones.append((answered, event))
         return event
 
-    def next_ack(self, since: float) -> asyncio.Future[float]:
-        """When the first command that was begun after `since` (perf_counter) is acknowledged."""
-        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    async def next_ack(self, since: float) -> None:
+        """Wait until a ballot is acknowledged that was submitted after `since` (perf_counter)."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting_acks.append((since, future))
-        return future
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether no further ballot will be submitted."""
-        return self.submitted >= self.total
+        await future

@@ -18,7 +18,7 @@ from typing import Any
 import otp
 from ballot.messages import Command, CreateElection, Refused
 from ballot.names import COORDINATION, GROUP, MANAGER, copy_address, key_fault, slug
-from ballot.queries import CopyUp, GetOutcome, Role, StartCopy, Wake
+from ballot.queries import CopyUp, GetCopy, GetOutcome, Role, StartCopy, Wake
 from ballot.records import CasRecord, ReadRecord, RecordsOf
 from ballot.topology import Cluster, place
 from ballot.wire import Record
@@ -216,7 +216,7 @@ class Manager(otp.GenServer):
             if error is None:
                 return
             if isinstance(error, otp.SupervisorError) and error.reason == "already_started":
-                self._is_up(key, self.roles[key])
+                self._ask_copy(key)
             elif isinstance(error, otp.SupervisorError) and error.reason == "already_present":
                 # It gave up before; a scan comes every few seconds, which is its backoff.
                 self.send_request(GROUP, otp.RestartChild(slug(key)), self._restarted(key))
@@ -225,6 +225,16 @@ class Manager(otp.GenServer):
                 self._drop(key, f"it does not start: {error}")
 
         return then
+
+    def _ask_copy(self, key: str) -> None:
+        """Its supervisor runs. If the copy answers, it is up; if not, it will say so when it is."""
+        role = self.roles[key]
+
+        def then(_: Any, error: Exception | None) -> None:
+            if error is None and key not in self.up:
+                self._is_up(key, role)
+
+        self.send_request(copy_address(key, role, self.node), GetCopy(key), then)
 
     def _restarted(self, key: str) -> Callable[[Any, Exception | None], None]:
         def then(_: Any, error: Exception | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 GROUP = "elections"
-"""The `otp.Via` group of elections; also the address of the supervisor that holds a node's copies."""
+"""The `otp.Via` group of elections, and the address of the supervisor of a node's copies."""
 MANAGER = "manager"
 HOST = "host"
 COORDINATION = f"coordination@{HOST}"

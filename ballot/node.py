@@ -40,4 +40,5 @@ def run(environ: Mapping[str, str] = os.environ) -> NoReturn:
     name = str(parse_node(environ["BALLOT_NODE"]))
     peers = addresses(nodes, int(environ.get("BALLOT_BASE_PORT", BASE_PORT)))
     tree = otp.load(declaration(), tree="node", environ=environ)
-    otp.become(tree, log="none", listen=peers[name], peers=peers)
+    log = environ.get("BALLOT_LOG", "none")
+    otp.become(tree, log=log, listen=peers[name], peers=peers)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 import otp
 from ballot.election import Projections
-from ballot.messages import Refused
+from ballot.messages import Refused, Retry
 from ballot.tally import Result
 from ballot.wire import Entry
 
@@ -47,18 +47,17 @@ class GetLog(otp.Request[LogPart], frozen=True):
     """The committed log after a position. Refused before the election is closed."""
 
     key: str
-    after: int
+    after: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """Where an election stands, and its result once it is closed."""
+class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
+    """Where an election stands, and its result if that was asked for."""
 
     status: Projections
     result: Result | None = None
-    refused: Refused | None = None
 
 
-class GetOutcome(otp.Request[Outcome], frozen=True):
+class GetOutcome(otp.Request[Outcome | Refused | Retry], frozen=True):
     """Ask the writer; it answers after two followers have confirmed that it still is the writer.
 
     `count`: with the result. Refused while votes are still taken: nothing leaves before close.

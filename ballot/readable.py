@@ -1,4 +1,4 @@
-"""What a copy shows of its log: only what is committed, and nothing before the election is closed."""
+"""What a copy shows of its log: what is committed, and nothing before the election is closed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ballot.replication import LogReader, chunk
 from ballot.wire import events_of
 
 _decode = msgspec.msgpack.Decoder(LogEvent).decode
-_SHOWN: Final = {
+_SHOWN: Final[dict[type, bool]] = {
     ElectionCreated: False,
     ElectionOpened: False,
     ElectionClosed: True,

@@ -29,6 +29,7 @@ from ballot.wire import (
     Fetch,
     FetchChunk,
     Gap,
+    Head,
     Heartbeat,
     HeartbeatOk,
     Join,
@@ -222,7 +223,7 @@ class Follower:
             if self._writer is not None or now - self._asked_at >= self._timing.gap:
                 self._ask_record(now)
         elif self._writer == message.node and now - self._asked_at >= self._timing.gap:
-            self._join(now)
+            self._join(now, self.copy.last)
 
     def _record(self, record: Record | None, now: float) -> None:
         if self.copy.voter:
@@ -234,12 +235,12 @@ class Follower:
             # The record bounds every promise that the forgotten copy can ever have made.
             self._promise(record.epoch)
             self._writer = record.writer
-            self._join(now)
+            self._join(now, self.copy.last)
 
-    def _join(self, now: float) -> None:
+    def _join(self, now: float, after: Head) -> None:
         assert self._writer is not None
         self._asked_at = now
-        join = Join(self.key, self.copy.promised, self.node, self._incarnation, self.copy.last)
+        join = Join(self.key, self.copy.promised, self.node, self._incarnation, after)
         self._reply(self._writer, join)
 
     def _adopt(self, message: Adopt, now: float) -> None:
@@ -253,8 +254,10 @@ class Follower:
             return
         self.copy.merge(message.entries)
         if not message.end:
+            # From where this part ends, not from our end: behind it may be what is left of an
+            # earlier attempt, which this writer does not know.
             self._writer = message.node
-            self._join(now)
+            self._join(now, message.entries[-1].head if message.entries else message.prev)
             return
         self.copy.voter = True
         self._matched = message.prev.position + len(message.entries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
@@ -50,3 +51,17 @@ def emit(question: str, figures: Mapping[str, object]) -> None:
     """Print the JSON line of a benchmark on standard output."""
     sys.stdout.write(line(question, figures) + "\n")
     sys.stdout.flush()
+
+
+def quick(question: str, description: str | None) -> bool:
+    """Read the command line of a benchmark: whether the short form was asked for (`--quick`)."""
+    program = f"python -m benchmarks.{question}"
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--quick", action="store_true", help="a shorter run, of rougher figures")
+    return bool(parser.parse_args().quick)
+
+
+def spread(values: Sequence[float], *, scale: float, digits: int = 3) -> dict[str, float]:
+    """Return p50, p99 and the number of measurements; `scale` turns seconds into the unit."""
+    p50, p99 = (round(percentile(values, share) * scale, digits) for share in (0.5, 0.99))
+    return {"p50": p50, "p99": p99, "times": len(values)}

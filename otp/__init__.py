@@ -2,61 +2,113 @@
 
 from typing import TYPE_CHECKING, Any
 
-from otp.checks import check as check
-from otp.client import Client as Client
+from otp.checks import check
+from otp.client import Client
 from otp.errors import (
-    CallTimeout as CallTimeout,
-    Disconnected as Disconnected,
-    Ignore as Ignore,
-    NodeDown as NodeDown,
-    NoProcess as NoProcess,
-    NotRunning as NotRunning,
-    OtpError as OtpError,
-    Overloaded as Overloaded,
-    ServerDown as ServerDown,
-    SpecError as SpecError,
-    StartError as StartError,
-    Stop as Stop,
-    SupervisorError as SupervisorError,
-    Undecodable as Undecodable,
+    CallTimeout,
+    Disconnected,
+    Ignore,
+    NodeDown,
+    NoProcess,
+    NotRunning,
+    OtpError,
+    Overloaded,
+    ServerDown,
+    SpecError,
+    StartError,
+    Stop,
+    SupervisorError,
+    Undecodable,
 )
-from otp.gen_server import Forwarded as Forwarded, From as From, GenServer as GenServer, NoReply as NoReply
-from otp.handle import Node as Node
-from otp.host import StartedNode as StartedNode, become as become, start as start
+from otp.gen_server import Forwarded, From, GenServer, NoReply
+from otp.handle import Node
+from otp.host import StartedNode, become, start
 from otp.messages import (
-    ChildExited as ChildExited,
-    ChildStarted as ChildStarted,
-    ChildStartFailed as ChildStartFailed,
-    Down as Down,
-    Exit as Exit,
-    GaveUp as GaveUp,
-    Message as Message,
-    NodeFault as NodeFault,
-    PeerDown as PeerDown,
-    PeerUp as PeerUp,
-    Pid as Pid,
-    Reason as Reason,
-    Request as Request,
-    Via as Via,
+    ChildExited,
+    ChildInfo,
+    ChildStarted,
+    ChildStartFailed,
+    Down,
+    Exit,
+    GaveUp,
+    Message,
+    NodeFault,
+    PeerDown,
+    PeerUp,
+    Pid,
+    Reason,
+    Request,
+    RestartChild,
+    StartChild,
+    Via,
+    WhichChildren,
 )
 from otp.spec import (
-    ChildSpec as ChildSpec,
-    NodeOptions as NodeOptions,
-    Supervisor as Supervisor,
-    TopologySpec as TopologySpec,
+    ChildSpec,
+    NodeOptions,
+    Supervisor,
+    TopologySpec,
 )
-from otp.yaml_tree import load as load, loads as loads
-from otp.messages import (
-    ChildInfo as ChildInfo,
-    RestartChild as RestartChild,
-    StartChild as StartChild,
-    WhichChildren as WhichChildren,
-)
-from otp.wire import start_child as start_child
+from otp.wire import start_child
+from otp.yaml_tree import load, loads
 
 if TYPE_CHECKING:
-    from otp import aio as aio
-    from otp.aio import AsyncClient as AsyncClient
+    from otp import aio
+    from otp.aio import AsyncClient
+
+__all__ = [
+    "AsyncClient",
+    "CallTimeout",
+    "ChildExited",
+    "ChildInfo",
+    "ChildSpec",
+    "ChildStartFailed",
+    "ChildStarted",
+    "Client",
+    "Disconnected",
+    "Down",
+    "Exit",
+    "Forwarded",
+    "From",
+    "GaveUp",
+    "GenServer",
+    "Ignore",
+    "Message",
+    "NoProcess",
+    "NoReply",
+    "Node",
+    "NodeDown",
+    "NodeFault",
+    "NodeOptions",
+    "NotRunning",
+    "OtpError",
+    "Overloaded",
+    "PeerDown",
+    "PeerUp",
+    "Pid",
+    "Reason",
+    "Request",
+    "RestartChild",
+    "ServerDown",
+    "SpecError",
+    "StartChild",
+    "StartError",
+    "StartedNode",
+    "Stop",
+    "Supervisor",
+    "SupervisorError",
+    "TopologySpec",
+    "Undecodable",
+    "Via",
+    "WhichChildren",
+    "aio",
+    "become",
+    "check",
+    "load",
+    "loads",
+    "start",
+    "start_child",
+]
 
 
 def __getattr__(name: str) -> Any:

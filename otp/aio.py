@@ -27,6 +27,9 @@ T = TypeVar("T")
 OUTGOING_BYTES_MAX = 1024 * 1024
 """What may gather in one turn of the loop before it is written; then senders may have to wait."""
 
+CLOSE_SECONDS_MAX = 2.0
+"""How long a closed connection may take to write what is left; a living mailroom needs no time."""
+
 
 class _Protocol(asyncio.Protocol):
     """The bytes of an AsyncClient."""
@@ -37,6 +40,7 @@ class _Protocol(asyncio.Protocol):
         self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.writable = asyncio.Event()
         self.writable.set()
+        self.closed = asyncio.Event()
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,6 +80,7 @@ class _Protocol(asyncio.Protocol):
             self.ready.set_exception(EOFError("closed before hello"))
             self.ready.exception()  # it counts as seen: whoever waited may have been cancelled
         self.writable.set()  # whoever waits to write learns that it is gone
+        self.closed.set()
         self._client._lost(self)
 
 
@@ -89,6 +94,7 @@ class AsyncClient:
     def __init__(self, path: str) -> None:
         self._path = path
         self._protocol: _Protocol | None = None
+        self._closing: _Protocol | None = None
         self._connecting = asyncio.Lock()
         self._pid = ""
         self._refs = itertools.count(1)
@@ -101,6 +107,7 @@ class AsyncClient:
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+        await self.wait_closed()
 
     @overload
     async def call(self, to: Address, request: Request[R], *, timeout: float = 5.0) -> R: ...
@@ -132,11 +139,23 @@ class AsyncClient:
         self._write(envelope(INFO, to, self._pid, 0, message))
 
     def close(self) -> None:
-        """Close the connection; calls under way raise Disconnected."""
+        """Close the connection when all is written; calls under way raise Disconnected."""
         if self._protocol is not None:
             self._flush()
             self._protocol.transport.close()
+            self._closing = self._protocol
             self._lost(self._protocol)
+
+    async def wait_closed(self) -> None:
+        """Wait until what was cast before `close` is written, but not for long."""
+        if self._closing is None:
+            return
+        waiting = asyncio.ensure_future(self._closing.closed.wait())
+        await asyncio.wait({waiting}, timeout=CLOSE_SECONDS_MAX)
+        if not waiting.done():
+            self._closing.transport.abort()
+        await waiting
+        self._closing = None
 
     async def _connected(self) -> None:
         """Wait until there is a connection and it takes bytes."""
@@ -232,6 +251,7 @@ class AsyncNode:
         """Stop the tree in reverse order and the node; returns when no process is left."""
         self.client.close()
         await self.control(self._node.close)
+        await self.client.wait_closed()
 
     async def control(self, ask: Callable[[], T]) -> T:
         """Run one blocking question to the node itself in a thread; they are asked in turn."""
@@ -240,9 +260,7 @@ class AsyncNode:
 
 
 @asynccontextmanager
-async def start(
-    tree: Supervisor, *, log: str = "none", **options: Any
-) -> AsyncIterator[AsyncNode]:
+async def start(tree: Supervisor, *, log: str = "none", **options: Any) -> AsyncIterator[AsyncNode]:
     """Start a node that runs this tree; at the end of the block it is stopped in reverse order.
 
     Takes and raises what `otp.start` does. Who is cancelled meanwhile leaves no process behind.

@@ -5,19 +5,21 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from otp import pickling
+from otp.errors import Stop
 from otp.frames import Spawn
-from otp.gen_server import crash_reason, run_child
-from otp.messages import NORMAL, Pid, Reason
-from otp.process import Process
+from otp.gen_server import crash_reason, run_child, stop_reason
+from otp.messages import NORMAL, SHUTDOWN, Pid, Reason
+from otp.process import Process, ShutDown
 from otp.program import execute
 from otp.starts import find
-from otp.transport import FrameSocket
+from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -29,12 +31,16 @@ EXIT_CRASH = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def become(spawn: Spawn, fds: list[int], *, parent: int) -> NoReturn:
+def become(spawn: Spawn, fds: list[int], *, parent: int, open_files: int) -> NoReturn:
     """Turn this fresh fork into what was asked for; never returns."""
     code = EXIT_CRASH
     try:
         _settle_in(parent)
+        if spawn.role != "mailroom":
+            _restore_open_files(open_files)
         code = _run(spawn, fds)
+    except SystemExit:
+        code = EXIT_CRASH
     except BaseException as error:  # the very end of this process: nothing above could see it
         crash_reason(error)
     finally:
@@ -53,6 +59,13 @@ def _settle_in(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _restore_open_files(soft: int) -> None:
+    """A child gets the soft limit that its node had: programs may rely on a small one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft > 0:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def _run(spawn: Spawn, fds: list[int]) -> int:
     control = socket.socket(fileno=fds[0])
     if spawn.role == "program":
@@ -64,7 +77,7 @@ def _run(spawn: Spawn, fds: list[int]) -> int:
         Pid(spawn.process),
         spawn.path,
         spawn.node,
-        FrameSocket(control, fds=True),
+        FrameSocket(control, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX),
         FrameSocket(socket.socket(fileno=fds[1])),
     )
     return _work(process, spawn)
@@ -72,24 +85,41 @@ def _run(spawn: Spawn, fds: list[int]) -> int:
 
 def _work(process: Process, spawn: Spawn) -> int:
     """Run a worker to its end; the reason goes to the node before the process does."""
-    began = False
+    reason = _outcome(process, spawn)
+    process.flush()
+    process.ended(reason, began=process.has_begun)
+    return 0 if reason == NORMAL else EXIT_CRASH
+
+
+def _outcome(process: Process, spawn: Spawn) -> Reason:
     try:
+        _dress(spawn)
         start, args, types = pickling.loads(spawn.child.payload)
         if spawn.extra:
             args = {**args, **pickling.loads(spawn.extra)}
         start = find(start) if isinstance(start, str) else start
-        reason = run_child(process, start, args, types)
-        began = True
+        return run_child(process, start, args, types)
+    except ShutDown:
+        return SHUTDOWN
+    except Stop as stop:  # in `__init__`: it does not start, for this reason
+        return stop_reason(stop)
     except SystemExit as error:
-        began, reason = True, _exit_reason(error)
+        return _exit_reason(error, began=process.has_begun)
     except BaseException as error:
-        began, reason = process.has_begun, crash_reason(error)
-    process.ended(reason, began=began)
-    return 0 if reason == NORMAL else EXIT_CRASH
+        return crash_reason(error)
 
 
-def _exit_reason(error: SystemExit) -> Reason:
-    return NORMAL if error.code in (None, 0) else Reason("crash", f"SystemExit: {error.code}")
+def _dress(spawn: Spawn) -> None:
+    """The environment and the folder that the child's spec names."""
+    os.environ.update(spawn.child.env)
+    if spawn.child.cwd:
+        os.chdir(spawn.child.cwd)
+
+
+def _exit_reason(error: SystemExit, *, began: bool) -> Reason:
+    if began and error.code in (None, 0):
+        return NORMAL
+    return Reason("crash", f"SystemExit: {error.code}")
 
 
 def _flush_standard_streams() -> None:

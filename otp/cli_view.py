@@ -18,6 +18,9 @@ TEXT_CHARS_MAX = 200
 
 _STATES = {"running": "good", "starting": "busy", "restarting": "busy", "undefined": "bad"}
 _SHOWN = {"undefined": "stopped"}
+HEADINGS: tuple[str, ...] = ("PATH", "TYPE", "STATE", "PID", "UP", "RESTARTS", "LAST EXIT")
+_STATE = HEADINGS.index("STATE")
+_RIGHT = tuple(map(HEADINGS.index, ("PID", "UP", "RESTARTS")))
 UNICODE_LINES = ("├─ ", "└─ ", "│  ", "   ")
 ASCII_LINES = ("|- ", "`- ", "|  ", "   ")
 
@@ -62,14 +65,15 @@ def nested(branch: Branch) -> dict[str, Any]:
 
 
 def tree(
-    rows: Sequence[ProcessInfo], now: float, paint: Paint = plain, lines: Sequence[str] = ASCII_LINES
+    rows: Sequence[ProcessInfo],
+    now: float,
+    paint: Paint = plain,
+    lines: Sequence[str] = ASCII_LINES,
 ) -> list[str]:
     """The tree, drawn; `now` is seconds since the epoch."""
     drawn = list(_draw(grow(rows), "", "", lines))
     width = max(len(stem) + len(branch.label) for stem, branch in drawn)
-    return [
-        _tree_line(stem, branch, width, now, paint).rstrip() for stem, branch in drawn
-    ]
+    return [_tree_line(stem, branch, width, now, paint).rstrip() for stem, branch in drawn]
 
 
 def _draw(
@@ -96,8 +100,7 @@ def _tree_line(stem: str, branch: Branch, width: int, now: float, paint: Paint) 
 
 def table(rows: Sequence[ProcessInfo], now: float, paint: Paint = plain) -> list[str]:
     """A line of headings and one for each process."""
-    cells = [("PATH", "TYPE", "STATE", "PID", "UP", "RESTARTS", "LAST EXIT")]
-    cells += [_cells(row, now) for row in rows]
+    cells = [HEADINGS, *(_cells(row, now) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     styles = ["bold"] + [_STATES.get(row.state, "") for row in rows]
     return [
@@ -110,10 +113,6 @@ def _cells(row: ProcessInfo, now: float) -> tuple[str, ...]:
     state = _SHOWN.get(row.state, row.state)
     pid, last = str(row.pid or ""), one_line(row.last_exit)
     return row.path, row.type, state, pid, up, str(row.restarts), last
-
-
-_RIGHT = (3, 4, 5)
-_STATE = 2
 
 
 def _table_line(cells: Sequence[str], widths: Sequence[int], style: str, paint: Paint) -> str:
@@ -145,8 +144,10 @@ def uptime(row: ProcessInfo, now: float) -> str:
     return f"{minutes}m{seconds % 60:02}s" if minutes else f"{seconds}s"
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, chars_max: int | None = TEXT_CHARS_MAX) -> str:
     """Text of unknown origin, fit for a terminal: no line ends, no control characters."""
     words = " ".join(text.split())
     shown = "".join(c if c.isprintable() else "?" for c in words)
-    return shown if len(shown) <= TEXT_CHARS_MAX else shown[: TEXT_CHARS_MAX - 3] + "..."
+    if chars_max is None or len(shown) <= chars_max:
+        return shown
+    return shown[: chars_max - 3] + "..."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 import sys
 import types
 import typing
@@ -31,6 +32,7 @@ from otp.errors import (
 )
 from otp.frames import CALL, CAST, ERROR, INFO, MSGPACK, PICKLE, REPLY, Envelope, Failure
 from otp.messages import Address, Down, Exit, Message, Request, Via
+from otp.transport import FRAME_BYTES_MAX
 
 encode = msgspec.msgpack.Encoder().encode
 decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
@@ -38,31 +40,51 @@ decode_failure = msgspec.msgpack.Decoder(Failure).decode
 decode_exit = msgspec.msgpack.Decoder(Exit).decode
 _decode_any = msgspec.msgpack.Decoder().decode
 _SCALARS = frozenset({int, float, str, bytes, bool, type(None)})
+MESSAGE_BYTES_MAX = FRAME_BYTES_MAX - 64 * 1024
+"""The longest body; the rest of a frame is for its header."""
 KINDS = {CALL: "call", CAST: "cast", INFO: "send", REPLY: "reply", ERROR: "error"}
 
 
 def dump(value: Any) -> tuple[int, bytes]:
-    """The codec and the bytes for a message or a value of no declared type."""
-    if isinstance(value, (Request, Message)) or type(value) in _SCALARS:
-        return MSGPACK, encode(value)
-    return PICKLE, pickling.dumps(value)
+    """The codec and the bytes for a message or a value of no declared type.
+
+    Raises ValueError for one that is too long for a frame.
+    """
+    if isinstance(value, Request | Message) or type(value) in _SCALARS:
+        return MSGPACK, _bounded(encode(value))
+    return PICKLE, _bounded(pickling.dumps(value))
+
+
+def _bounded(body: bytes) -> bytes:
+    if len(body) > MESSAGE_BYTES_MAX:
+        raise ValueError(
+            f"a message of {len(body)} bytes; at most {MESSAGE_BYTES_MAX} go into one: "
+            "send it in parts"
+        )
+    return body
 
 
 def dump_reply(request: type | None, value: Any) -> tuple[int, bytes]:
     """The codec and the bytes for a reply to a request of this type."""
     if request is not None and reply_type(request) is not Any:
         try:
-            return MSGPACK, encode(value)
+            return MSGPACK, _bounded(encode(value))
         except (TypeError, OverflowError):
-            return PICKLE, pickling.dumps(value)
+            return PICKLE, _bounded(pickling.dumps(value))
     return dump(value)
 
 
 def load_reply(request: Any, codec: int, body: bytes) -> Any:
-    """What the server replied to `request`, in the type that the request declares."""
-    if codec == PICKLE:
-        return pickling.loads(body)
-    return _reply_decoder(type(request))(body)
+    """What the server replied to `request`, in the type that the request declares.
+
+    Raises OtpError where it is not of that type.
+    """
+    try:
+        return pickling.loads(body) if codec == PICKLE else _reply_decoder(type(request))(body)
+    except Exception as error:  # what a pickle raises is up to the classes in it
+        text = f"{type(error).__name__}: {error}"
+        text = f"call {describe(request)}: the reply is not what it declares ({text})"
+        raise OtpError(text) from error
 
 
 @functools.cache
@@ -91,7 +113,8 @@ def handler_types(cls: type) -> dict[str, Any]:
     Raises TypeError where an annotation cannot be resolved: it is looked up where the class is
     defined, so a class of `__main__` is asked in the host.
     """
-    return {name: _first_annotation(cls, name) for name in ("handle_call", "handle_cast", "handle_info")}
+    handlers = ("handle_call", "handle_cast", "handle_info")
+    return {name: _first_annotation(cls, name) for name in handlers}
 
 
 def _first_annotation(cls: type, name: str) -> Any:
@@ -102,7 +125,8 @@ def _first_annotation(cls: type, name: str) -> Any:
     try:
         return typing.get_type_hints(function)[parameters[1]]
     except NameError as error:
-        raise TypeError(f"{cls.__qualname__}.{name}: its annotation cannot be resolved: {error}") from error
+        text = f"{cls.__qualname__}.{name}: its annotation cannot be resolved: {error}"
+        raise TypeError(text) from error
 
 
 class Decoder:
@@ -111,11 +135,11 @@ class Decoder:
     def __init__(self, annotation: Any, *always: type) -> None:
         structs = [t for t in _members(annotation) if isinstance(t, type)]
         accepted = [*structs, *(t for t in always if t not in structs)]
-        union = functools.reduce(lambda a, b: a | b, accepted) if accepted else Any
+        union: Any = functools.reduce(operator.or_, accepted) if accepted else Any
         if annotation is Any:
             union = Any if not always else union
         self._annotated = annotation is not Any
-        self._decode = msgspec.msgpack.Decoder(union).decode
+        self._decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(union).decode
 
     def __call__(self, codec: int, body: bytes) -> Any:
         """The message. Raises msgspec.ValidationError where it is none that is accepted."""
@@ -154,7 +178,7 @@ def parse_via(address: str) -> Via | None:
     """The Via that was written in a frame, if it is one."""
     if not address.startswith("via:"):
         return None
-    _, group, key = address.split(":", 2)
+    _, group, key = [*address.split(":", 2), ""][:3]
     return Via(group, key)
 
 
@@ -191,7 +215,9 @@ def raised(failure: Failure, *, what: str, to: str) -> Exception:
             return Disconnected(what=what, to=to)
         case "supervisor":
             word, _, detail = failure.text.partition(": ")
-            return SupervisorError(request=what, supervisor=to, child="", reason=word, detail=detail)
+            return SupervisorError(
+                request=what, supervisor=to, child="", reason=word, detail=detail
+            )
         case "refused":
             return _refused(failure)
         case "undecodable":
@@ -199,15 +225,16 @@ def raised(failure: Failure, *, what: str, to: str) -> Exception:
 
 
 def _refused(failure: Failure) -> Exception:
-    module, qualname, arguments = _decode_any(failure.raised)
-    found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        found = getattr(found, part, None)
-    if isinstance(found, type) and issubclass(found, Exception):
-        try:
+    """The exception by its name, if that class is known here; its text otherwise."""
+    try:
+        module, qualname, arguments = _decode_any(failure.raised)
+        found: Any = sys.modules.get(module)
+        for part in qualname.split("."):
+            found = getattr(found, part, None)
+        if isinstance(found, type) and issubclass(found, Exception):
             return found(*arguments)
-        except TypeError:
-            return OtpError(failure.text)
+    except Exception as error:  # a constructor of the caller's may raise anything
+        return OtpError(f"{failure.text} (and it cannot be made here: {error!r})")
     return OtpError(failure.text)
 
 

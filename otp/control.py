@@ -5,6 +5,8 @@ The same frames as everywhere: a CALL whose body is a `NodeRequest` or a `Superv
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -23,7 +25,14 @@ CONNECTIONS_MAX = 128
 WAITING_BYTES_MAX = 8 * 1024 * 1024
 """A subscriber that reads so slowly is dropped: it may ask again."""
 
-decode_request: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
+ACCEPT_PAUSE_SECONDS = 0.1
+"""How long nobody is let in after the process ran out of descriptors."""
+_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+decode_supervisor_request: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
+    SupervisorRequest
+).decode
+_decode_request: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
     NodeRequest | SupervisorRequest
 ).decode
 
@@ -31,32 +40,37 @@ decode_request: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
 class Connection:
     """One client of the control socket."""
 
-    def __init__(self, channel: FrameSocket) -> None:
+    def __init__(self, channel: FrameSocket, closed: Callable[[], None] | None = None) -> None:
         self.channel = channel
+        self.closed = closed
         self.subscribed = False
 
 
 class ControlServer:
     """Listens, checks who it is, decodes requests, and sends reports to those who asked."""
 
-    def __init__(self, reactor: Reactor, handle: Callable[[Envelope, Any, Responder], None]) -> None:
+    def __init__(
+        self, reactor: Reactor, handle: Callable[[Envelope, Any, Responder], None]
+    ) -> None:
         self._reactor = reactor
         self._handle = handle
         self._connections: dict[Connection, None] = {}
         self._listener: socket.socket | None = None
+        self._path = ""
 
     def listen(self, path: str) -> None:
         """Serve at this path; its folder is 0700, and the other side's uid is checked as well."""
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._listener.bind(path)
+        self._path = path
         self._listener.listen(CONNECTIONS_MAX)
         self._reactor.read(self._listener, self._accept)
 
     def add(self, sock: socket.socket, closed: Callable[[], None] | None = None) -> Connection:
-        """Serve a connection that is there already (the host's lifeline)."""
-        connection = Connection(FrameSocket(sock))
+        """Serve a connection that is there already; `closed` is called when it ends."""
+        connection = Connection(FrameSocket(sock), closed)
         self._connections[connection] = None
-        self._reactor.read(connection.channel, lambda: self._read(connection, closed))
+        self._reactor.read(connection.channel, lambda: self._read(connection))
         return connection
 
     def send(self, connection: Connection, envelope: Envelope) -> None:
@@ -84,10 +98,14 @@ class ControlServer:
         """Flush what can be flushed and close everything."""
         self.flush()
         for connection in list(self._connections):
+            connection.closed = None
             self._close(connection)
         if self._listener is not None:
             self._reactor.forget(self._listener)
             self._listener.close()
+        if self._path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
 
     def _flush(self, connection: Connection) -> None:
         try:
@@ -102,40 +120,50 @@ class ControlServer:
         assert self._listener is not None
         try:
             sock, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
+        except OSError as error:
+            if error.errno in _FULL:
+                self._reactor.forget(self._listener)
+                self._reactor.after(ACCEPT_PAUSE_SECONDS, self._listen_again)
             return
         if len(self._connections) >= CONNECTIONS_MAX or peer_uid(sock) not in (os.getuid(), 0):
             sock.close()
             return
         self.add(sock)
 
-    def _read(self, connection: Connection, closed: Callable[[], None] | None) -> None:
+    def _listen_again(self) -> None:
+        if self._listener is not None and self._listener.fileno() >= 0:
+            self._reactor.read(self._listener, self._accept)
+
+    def _read(self, connection: Connection) -> None:
         try:
             frames = connection.channel.receive()
         except (EOFError, ProtocolError):
             self._close(connection)
-            if closed is not None:
-                closed()
             return
         for frame in frames:
             self._request(connection, frame)
 
     def _request(self, connection: Connection, frame: bytes) -> None:
+        ref = 0
         try:
             envelope = decode_envelope(frame)
-            request = decode_request(envelope.body)
-        except (msgspec.MsgspecError, ValueError) as error:
+            ref = envelope.ref
+            request = _decode_request(envelope.body)
+        except (ValueError, RecursionError) as error:
             failure = Failure("undecodable", f"not a control request: {error}")
-            self.send(connection, _error(0, failure))
+            self.send(connection, _error(ref, failure))
             return
         if isinstance(request, Subscribe):
             connection.subscribed = True
         self._handle(envelope, request, Responder(self, connection, envelope.ref))
 
     def _close(self, connection: Connection) -> None:
-        if self._connections.pop(connection, self) is None:
-            self._reactor.forget(connection.channel)
-            connection.channel.close()
+        if self._connections.pop(connection, self) is not None:
+            return
+        self._reactor.forget(connection.channel)
+        connection.channel.close()
+        if connection.closed is not None:
+            connection.closed()
 
 
 class Responder:

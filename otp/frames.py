@@ -17,7 +17,9 @@ from otp.messages import NOPROC, Reason, WireChild, WireSupervisor
 CALL, CAST, INFO, REPLY, ERROR = 1, 2, 3, 4, 5
 DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK = 6, 7, 8, 9, 10, 11
 HELLO, MOVED = 12, 13
-SIGNALS = frozenset({REPLY, ERROR, DOWN, EXIT, MONITOR, LINK, MOVED, HELLO})
+TIES = frozenset({DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK})
+"""Kinds that are about links and monitors: the nodes deal with them, mailrooms pass them on."""
+SIGNALS = TIES | {REPLY, ERROR, MOVED, HELLO}
 """Kinds that may use a queue's reserved room: they are never dropped silently."""
 
 MSGPACK, PICKLE = 0, 1
@@ -89,10 +91,14 @@ class Control(msgspec.Struct, frozen=True, tag=True):
 
 
 class Preload(Control, frozen=True):
-    """Node to zygote: import these before the first fork. `path` becomes sys.path."""
+    """Node to zygote: import these before the first fork. `path` becomes sys.path.
+
+    `open_files` is the soft limit that the children get back: the node has raised its own.
+    """
 
     modules: tuple[str, ...]
     path: tuple[str, ...]
+    open_files: int = 0
 
 
 class Restarted(Control, frozen=True):
@@ -129,7 +135,7 @@ class Forked(Control, frozen=True):
 
 
 class Reaped(Control, frozen=True):
-    """Zygote to node: the child and all that it left behind are gone; `status` is its wait status."""
+    """Zygote to node: the child and all that it left behind are gone; `status` as from wait."""
 
     serial: int
     status: int
@@ -159,6 +165,12 @@ class Ended(Control, frozen=True):
 
     reason: Reason
     began: bool = True
+
+
+class Heard(Control, frozen=True):
+    """Worker to node: the signals up to this serial number have arrived."""
+
+    serial: int
 
 
 class Finish(Control, frozen=True):
@@ -205,9 +217,13 @@ class Detach(Control, frozen=True):
 
 
 class Post(Control, frozen=True):
-    """Both ways: an encoded envelope, from the node or for it."""
+    """An encoded envelope: mailroom to node and back; a worker's links and monitors to its node.
+
+    `remote`: it came over a network.
+    """
 
     envelope: bytes
+    remote: bool = False
 
 
 class LinkUp(Control, frozen=True):
@@ -223,6 +239,13 @@ class LinkDown(Control, frozen=True):
     text: str
 
 
+class Overflowed(Control, frozen=True):
+    """Mailroom to node: what this worker must not miss found no room; it cannot go on."""
+
+    process: str
+    text: str
+
+
 class Dropped(Control, frozen=True):
     """Mailroom to node: so many messages to this address found its queue full."""
 
@@ -231,7 +254,7 @@ class Dropped(Control, frozen=True):
 
 
 FromZygote = Forked | Reaped | Unforkable | Warm | Restarted
-FromWorker = Began | Ignored | Ended
+FromWorker = Began | Ignored | Ended | Post | Heard
 ToWorker = Finish | Rewire
 ToMailroom = Serve | Attach | Route | Detach | Post | Finish
-FromMailroom = Began | Ended | Ignored | Post | LinkUp | LinkDown | Dropped
+FromMailroom = Began | Ended | Ignored | Post | LinkUp | LinkDown | Overflowed | Dropped

@@ -26,11 +26,14 @@ import msgspec
 
 from otp import codec
 from otp.errors import Ignore, Stop
-from otp.frames import CALL, CAST, DOWN, EXIT, INFO, PICKLE, REPLY, Envelope, Failure
+from otp.frames import CALL, CAST, DOWN, ERROR, EXIT, INFO, PICKLE, REPLY, Envelope, Failure
 from otp.messages import NORMAL, SHUTDOWN, Address, Exit, Pid, Reason, Via
 from otp.process import Continuation, Process, ShutDown
 
 R = TypeVar("R")
+
+REASON_CHARS_MAX = 2_000
+"""How much of an exception's text goes into a reason; a report is not a dump."""
 
 
 class _NoReply:
@@ -192,7 +195,9 @@ class GenServer:
 class Server:
     """Runs one GenServer in this process until it ends."""
 
-    def __init__(self, process: Process, cls: Callable[..., GenServer], types: dict[str, Any]) -> None:
+    def __init__(
+        self, process: Process, cls: type[GenServer], types: dict[str, Any]
+    ) -> None:
         self._process = process
         self._cls = cls
         self._decoders = codec.decoders(types)
@@ -204,12 +209,14 @@ class Server:
             INFO: self._info,
             DOWN: self._info,
             EXIT: self._exit,
+            REPLY: process.settle,
+            ERROR: process.settle,
         }
 
     def run(self, args: dict[str, Any]) -> Reason:
         """Start, serve, end; the reason is what the supervisor hears."""
-        self._server = server = self._cls.__new__(self._cls)  # type: ignore[call-overload]
-        server._process = self._process
+        self._server = server = self._cls.__new__(self._cls)
+        server._process = self._process  # there already in `__init__`, which may call others
         server.__init__(**args)  # type: ignore[misc]
         self._process.began()
         try:
@@ -228,7 +235,7 @@ class Server:
                 self._drain()
                 server.handle_drained()
         except Stop as stop:
-            return _stop_reason(stop)
+            return stop_reason(stop)
         except ShutDown:
             return SHUTDOWN
         except _Killed as killed:
@@ -238,8 +245,8 @@ class Server:
     def _drain(self) -> None:
         process, dispatch = self._process, self._dispatch
         for _ in range(len(process.mailbox)):
-            envelope = process.mailbox.popleft()
-            if envelope.via and self._forwards:
+            envelope = process.take()
+            if self._forwards and codec.parse_via(envelope.via) is not None:
                 message = Forwarded(self._process, envelope, self._decoders[CALL])
                 self._server.handle_forward(message)  # type: ignore[attr-defined]
             else:
@@ -273,7 +280,7 @@ class Server:
             self._server.handle_info(message)
 
     def _exit(self, envelope: Envelope) -> None:
-        message: Exit = codec.decode_exit(envelope.body)
+        message: Exit = codec.decode_exit(envelope.body)  # our own node made it
         if self._server.trap_exit:
             self._server.handle_info(message)
         elif message.reason.kind != "normal":
@@ -283,7 +290,7 @@ class Server:
         """The message, or None after the sender (of a call) or the log (else) was told why not."""
         try:
             return self._decoders[kind](envelope.codec, envelope.body)
-        except (msgspec.MsgspecError, TypeError, AttributeError, ImportError) as error:
+        except Exception as error:  # what a pickle raises is up to the classes in it
             problem = f"{type(self._server).__name__} does not accept it ({error})"
             if envelope.codec == PICKLE:
                 problem = f"{type(self._server).__name__} cannot unpickle it ({error})"
@@ -309,7 +316,8 @@ class _Killed(Exception):
         super().__init__(str(reason))
 
 
-def _stop_reason(stop: Stop) -> Reason:
+def stop_reason(stop: Stop) -> Reason:
+    """What a supervisor hears of a `Stop`."""
     if stop.reason in ("normal", "shutdown"):
         return NORMAL if stop.reason == "normal" else SHUTDOWN
     kind, _, text = stop.reason.partition(":")
@@ -317,14 +325,21 @@ def _stop_reason(stop: Stop) -> Reason:
 
 
 def crash_reason(error: BaseException) -> Reason:
-    """What a report says of an exception: its type, text and where; the traceback goes to stderr."""
+    """What a report says of an exception: type, text and where; the traceback goes to stderr."""
     traceback.print_exception(error)
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
-    return Reason("crash", f"{type(error).__name__}: {error}{where}")
+    try:
+        text = str(error)
+    except Exception:  # its own fault, and not what ended us
+        text = "(it cannot say what)"
+    text = text[:REASON_CHARS_MAX].encode(errors="replace").decode()
+    return Reason("crash", f"{type(error).__name__}: {text}{where}")
 
 
-def run_child(process: Process, start: Any, args: dict[str, Any], types: dict[str, Any] | None) -> Reason:
+def run_child(
+    process: Process, start: Any, args: dict[str, Any], types: dict[str, Any] | None
+) -> Reason:
     """Run what a child spec's `start` names: a GenServer class, or a plain function."""
     try:
         if isinstance(start, type) and issubclass(start, GenServer):

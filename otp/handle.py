@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import msgspec
 
@@ -105,7 +105,7 @@ class Expected(Generic[T]):
         deadline = time.monotonic() + self._seconds
         while (report := self._control.report(deadline)) is not None:
             if isinstance(report, self._kind) and self._path in (None, report.path):
-                self.report = cast(T, report)
+                self.report = report
                 return
             self._seen.append(report)
         where = f" of {self._path}" if self._path else ""
@@ -135,11 +135,14 @@ class Node:
             self._control = Control.of(self.run_dir)
         return self._control
 
-    def __enter__(self) -> Node:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -163,7 +166,7 @@ class Node:
     def expect(
         self, kind: type[T], path: str | None = None, *, timeout: float = EXPECT_SECONDS
     ) -> Expected[T]:
-        """`with node.expect(ChildStarted, "root/counter") as started:` act; then `started.report`."""
+        """`with node.expect(ChildStarted, "root/a") as started:` act; then `started.report`."""
         return Expected(Control.of(self.run_dir), kind, path, timeout)
 
     def stop(self) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -36,6 +38,7 @@ STOP_SECONDS_MAX = 60.0
 UNIX_PATH_BYTES_MAX = 107
 """The kernel's limit for the path of a Unix socket."""
 AUTHKEY_BYTES = 32
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _decode_result = msgspec.msgpack.Decoder(BootResult).decode
 
@@ -60,20 +63,19 @@ class StartedNode(Node):
         super().close()
         self._lifeline.close()
         self._lifeline = None
-        try:
-            self.process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self.process.kill()  # its zygote sees that and kills all below
-            self.process.wait()
-            raise OtpError(f"node {self.pid} did not stop in {STOP_SECONDS_MAX:g} s; killed") from None
+        if not _wait_for_end(self.process, self.run_dir):
+            raise OtpError(f"node {self.pid} did not stop in {STOP_SECONDS_MAX:g} s; killed")
 
     def stop(self) -> None:
         """The same as `close`."""
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_lifeline", None) is not None:
-            warnings.warn(f"node {self.pid} was not closed; use `with`", ResourceWarning, stacklevel=2)
+        lifeline = getattr(self, "_lifeline", None)
+        if lifeline is not None:
+            lifeline.close()  # the node sees that, stops its tree and ends
+            text = f"node {self.pid} was not closed; use `with`"
+            warnings.warn(text, ResourceWarning, stacklevel=2)
 
 
 def start(
@@ -106,7 +108,7 @@ def start(
     problem = _wait_for_boot(lifeline)
     if problem:
         lifeline.close()
-        process.wait()
+        _wait_for_end(process, boot.run_dir)
         raise StartError(who=f"node {boot.name}", reason=problem)
     return StartedNode(boot.run_dir, process, lifeline)
 
@@ -118,6 +120,8 @@ def become(tree: Supervisor, *, log: str = "text", **options: Any) -> NoReturn:
     `start` does for what can be seen beforehand; later failures are the node's exit code 1.
     """
     fd = boot_file(make_boot(tree, log=log, **options))
+    # Until the node has its handlers: a Ctrl-C meanwhile waits for them, and is not lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     os.execve(sys.executable, [sys.executable, "-m", "otp.node", str(fd)], environment())
 
 
@@ -132,10 +136,24 @@ def _wait_for_boot(lifeline: Channel) -> str:
     return _decode_result(decode_envelope(frame).body).text
 
 
+def _wait_for_end(process: subprocess.Popen[bytes], run_dir: str) -> bool:
+    """Wait for the node's end; False if it had to be killed. Then its folder is left to us."""
+    try:
+        process.wait(STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its zygote sees that and kills all below
+        process.wait()
+        return False
+    finally:
+        shutil.rmtree(run_dir, ignore_errors=True)
+    return True
+
+
 def make_boot(tree: Supervisor, *, log: str = "none", **options: Any) -> Boot:
     """Check a tree and put together all that a node is told. Raises SpecError, StartError."""
+    check(tree)
     chosen = merge(tree.node or NodeOptions(), options)
-    check(msgspec.structs.replace(tree, node=chosen))
+    check(msgspec.structs.replace(tree, node=chosen), imports=False)
     boot = Boot(
         name=chosen.name,
         run_dir="",
@@ -223,5 +241,3 @@ def read_authkey(options: NodeOptions) -> bytes:
     if not key:
         raise StartError(who=options.authkey_file, reason="it is empty")
     return key
-
-

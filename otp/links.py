@@ -1,32 +1,71 @@
-"""Links and monitors: who hears of a death. Pure: inputs in, signals as data out.
+"""Links and monitors: who hears of a death. Pure: inputs in, effects as data out.
 
-The node keeps one `Links`. A monitor or link whose other end is on another node is known on both:
-here so that a lost connection is felt (`noconnection`), there so that a death is.
-Rules: OTP's. A monitor is one-way and fires once; a link is two-way, and an abnormal end (or any
-end, if the other traps exits) is felt once.
+Each node keeps one `Links`. A monitor or link is a *tie*, named by the pid that asked for it and
+that process's reference. One whose ends are on two nodes is known to both: there so that a death
+is felt, here so that a lost connection is. Whichever comes first ends the tie on its side, and a
+tie that is not there any more says nothing: so no end is felt twice, and none is missed.
+Rules: OTP's. A monitor is one-way and fires once; a link is two-way.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
 from otp.messages import NOCONNECTION, NOPROC, Down, Exit, Reason
 
+Key = tuple[str, int]
+Kind = Literal["monitor", "link"]
+
 
 class Signal(msgspec.Struct, frozen=True):
-    """What must be sent: a message for `to` (a pid, perhaps of another node)."""
+    """This message is for the process `to` of this node."""
 
     to: str
     message: Down | Exit
 
 
-class Forward(msgspec.Struct, frozen=True):
-    """A request about a process elsewhere, to be sent to its node as it is."""
+class Relay(msgspec.Struct, frozen=True):
+    """For the `Links` of another node: call its method `kind` with these.
+
+    `kind` "over" carries the message that ends the tie (None: its asker wants no more of it);
+    the others name their target in `to`.
+    """
 
     node: str
+    kind: Literal["monitor", "link", "over"]
+    frm: str
+    ref: int
+    to: str = ""
+    message: Down | Exit | None = None
 
 
-Effect = Signal | Forward
+Effect = Signal | Relay
+
+
+class _Tie:
+    """`key` says who asked; `pid` is who it is tied to, if that is a process of this node.
+
+    `node` is where the other end is: this node, if both are here.
+    """
+
+    __slots__ = ("frm", "key", "kind", "node", "pid", "target")
+
+    def __init__(self, kind: Kind, key: Key, target: str, *, pid: str, node: str) -> None:
+        self.kind, self.key, self.target, self.pid, self.node = kind, key, target, pid, node
+        self.frm = key[0]
+
+    def end(self, ended: str, reason: Reason) -> Down | Exit:
+        """What the other end hears when `ended` has."""
+        if self.kind == "monitor":
+            return Down(self.key[1], self.target, reason)
+        return Exit(ended, reason)
+
+    def joins(self, one: str, other: str) -> bool:
+        """It is a link between these two (in either direction)."""
+        ends = (self.frm, self.pid or self.target)
+        return self.kind == "link" and ends in ((one, other), (other, one))
 
 
 class Links:
@@ -34,100 +73,125 @@ class Links:
 
     def __init__(self, node: str) -> None:
         self._node = node
-        self._watchers: dict[str, dict[tuple[str, int], str]] = {}
-        self._watching: dict[tuple[str, int], str] = {}
-        self._links: dict[str, set[str]] = {}
+        self._ties: dict[Key, _Tie] = {}
+        # Which ties touch a process of ours, and which another node; in the order they were made.
+        self._of: dict[str, dict[Key, None]] = {}
+        self._with: dict[str, dict[Key, None]] = {}
 
-    # ------------------------------------------------------------ monitors
+    # ------------------------------------------------------------ asking
 
-    def monitor(self, watcher: str, ref: int, target: str, pid: str | None) -> list[Effect]:
-        """`watcher` wants to hear of the end of `target`, which is `pid` if it is here and alive."""
-        node = node_of(target)
-        here = node_of(watcher) == self._node
-        if node not in ("", self._node):
-            self._watching[watcher, ref] = node
-            return [Forward(node)]
-        if pid is None:
-            return [Signal(watcher, Down(ref, target, NOPROC))]
-        self._watchers.setdefault(pid, {})[watcher, ref] = target
-        if here:
-            self._watching[watcher, ref] = pid
-        return []
+    def monitor(self, frm: str, ref: int, target: str, pid: str | None) -> list[Effect]:
+        """`frm` wants to hear of the end of `target`, which is `pid` if it is here and alive."""
+        return self._tie("monitor", (frm, ref), target, pid)
 
-    def demonitor(self, watcher: str, ref: int) -> list[Effect]:
-        """The watcher has lost interest."""
-        where = self._watching.pop((watcher, ref), None)
-        if where is not None and where in self._watchers:
-            self._watchers[where].pop((watcher, ref), None)
-            return []
-        if where is not None:
-            return [Forward(where)]
-        for watchers in self._watchers.values():
-            watchers.pop((watcher, ref), None)
-        return []
-
-    def heard(self, watcher: str, ref: int) -> bool:
-        """A Down came from another node; False if the watcher no longer waits for it."""
-        return self._watching.pop((watcher, ref), None) is not None
-
-    # ------------------------------------------------------------ links
-
-    def link(self, one: str, other: str, pid: str | None) -> list[Effect]:
+    def link(self, frm: str, ref: int, target: str, pid: str | None) -> list[Effect]:
         """Two processes share their fate; `pid` is the other's if it is here and alive."""
-        node = node_of(other)
-        if node not in ("", self._node):
-            self._links.setdefault(one, set()).add(other)
-            return [Forward(node)]
-        if pid is None:
-            return [Signal(one, Exit(other, NOPROC))]
-        self._links.setdefault(one, set()).add(pid)
-        self._links.setdefault(pid, set()).add(one)
-        return []
+        other = pid or target
+        if frm == other or any(self._ties[k].joins(frm, other) for k in self._of.get(frm, ())):
+            return []
+        return self._tie("link", (frm, ref), target, pid)
 
-    def unlink(self, one: str, other: str, pid: str | None) -> list[Effect]:
+    def demonitor(self, frm: str, ref: int) -> list[Effect]:
+        """The watcher has lost interest."""
+        return self._give_up([(frm, ref)])
+
+    def unlink(self, one: str, target: str, pid: str | None) -> list[Effect]:
         """The two no longer share their fate."""
-        end = pid or other
-        self._links.get(one, set()).discard(end)
-        self._links.get(end, set()).discard(one)
-        node = node_of(other)
-        return [Forward(node)] if node not in ("", self._node) else []
+        keys = self._of.get(one, {})
+        return self._give_up([k for k in keys if self._ties[k].joins(one, pid or target)])
 
-    # ------------------------------------------------------------ deaths
+    def _tie(self, kind: Kind, key: Key, target: str, pid: str | None) -> list[Effect]:
+        elsewhere = node_of(target) not in ("", self._node)
+        if key in self._ties:
+            return []
+        tie = _Tie(
+            kind,
+            key,
+            target,
+            pid="" if elsewhere else pid or "",
+            node=node_of(target if elsewhere else key[0]),
+        )
+        if not elsewhere and pid is None:
+            return self._tell(tie, tie.frm, tie.end(target, NOPROC))
+        self._ties[key] = tie
+        for process in {tie.frm, tie.pid} - {""}:
+            if node_of(process) == self._node:
+                self._of.setdefault(process, {})[key] = None
+        if tie.node != self._node:
+            self._with.setdefault(tie.node, {})[key] = None
+        return [Relay(tie.node, kind, *key, to=target)] if elsewhere else []
+
+    def _give_up(self, keys: list[Key]) -> list[Effect]:
+        gone = [tie for key in keys if (tie := self._drop(key)) is not None]
+        return [Relay(tie.node, "over", *tie.key) for tie in gone if tie.node != self._node]
+
+    # ------------------------------------------------------------ ends
 
     def exited(self, pid: str, reason: Reason) -> list[Effect]:
         """A process of this node has ended: all who asked for it are told, once."""
         out: list[Effect] = []
-        for (watcher, ref), target in self._watchers.pop(pid, {}).items():
-            self._watching.pop((watcher, ref), None)
-            out.append(Signal(watcher, Down(ref, target, reason)))
-        for other in sorted(self._links.pop(pid, ())):
-            self._links.get(other, set()).discard(pid)
-            out.append(Signal(other, Exit(pid, reason)))
-        for key in [key for key in self._watching if key[0] == pid]:
-            where = self._watching.pop(key)
-            self._watchers.get(where, {}).pop(key, None)
+        for key in list(self._of.get(pid, ())):
+            tie = self._drop(key)
+            if tie is None:  # a second link between the same two, dropped with the first
+                continue
+            if tie.frm != pid:
+                out += self._tell(tie, tie.frm, tie.end(pid, reason))
+            elif tie.kind == "link":
+                out += self._tell(tie, tie.pid, tie.end(pid, reason))
+            elif not tie.pid:
+                out.append(Relay(tie.node, "over", *key))
         return out
+
+    def over(self, frm: str, ref: int, message: Down | Exit | None) -> list[Effect]:
+        """The node of the other end says that this tie is over, and why."""
+        tie = self._drop((frm, ref))
+        if tie is None or message is None:
+            return []
+        here = tie.frm if node_of(tie.frm) == self._node else tie.pid
+        ended = message.process
+        return self._tell(tie, here, tie.end(ended, message.reason))
 
     def node_lost(self, node: str) -> list[Effect]:
         """The connection to another node is lost: nothing there can be heard of any more."""
         out: list[Effect] = []
-        for (watcher, ref), where in list(self._watching.items()):
-            if where == node:
-                del self._watching[watcher, ref]
-                out.append(Signal(watcher, Down(ref, f"@{node}", NOCONNECTION)))
-        for pid in list(self._links):
-            for other in sorted(o for o in self._links[pid] if node_of(o) == node):
-                self._links[pid].discard(other)
-                if node_of(pid) == self._node:
-                    out.append(Signal(pid, Exit(other, NOCONNECTION)))
-        for watchers in self._watchers.values():
-            for key in [key for key in watchers if node_of(key[0]) == node]:
-                del watchers[key]
+        for key in list(self._with.get(node, ())):
+            tie = self._drop(key)
+            if tie is None:
+                continue
+            if not tie.pid:
+                out += self._tell(tie, tie.frm, tie.end(tie.target, NOCONNECTION))
+            elif tie.kind == "link":
+                out += self._tell(tie, tie.pid, tie.end(tie.frm, NOCONNECTION))
         return out
+
+    def nodes(self) -> list[str]:
+        """The other nodes that there are ties with."""
+        return list(self._with)
+
+    def _tell(self, tie: _Tie, to: str, message: Down | Exit) -> list[Effect]:
+        if to and node_of(to) == self._node:
+            if isinstance(message, Exit):
+                self._drop_links(to, message.process)
+            return [Signal(to, message)]
+        return [Relay(tie.node, "over", *tie.key, message=message)]
+
+    def _drop_links(self, one: str, other: str) -> None:
+        """Each may have linked to the other from its own node: that is one link to OTP."""
+        for key in [k for k in self._of.get(one, ()) if self._ties[k].joins(one, other)]:
+            self._drop(key)
+
+    def _drop(self, key: Key) -> _Tie | None:
+        tie = self._ties.pop(key, None)
+        if tie is None:
+            return None
+        for index, name in ((self._of, tie.frm), (self._of, tie.pid), (self._with, tie.node)):
+            keys = index.get(name, {})
+            keys.pop(key, None)
+            if not keys:
+                index.pop(name, None)
+        return tie
 
 
 def node_of(address: str) -> str:
     """The node that an address or pid names; empty for an address without one."""
     return address.rpartition("@")[2].rstrip(">") if "@" in address else ""
-
-

@@ -8,9 +8,12 @@ What it knows came from its node, which tells it again after a crash.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -22,20 +25,23 @@ from otp.frames import (
     Control,
     Detach,
     Dropped,
+    Ended,
     Envelope,
     Finish,
     LinkDown,
     LinkUp,
+    Overflowed,
     Post,
     Route,
     Serve,
     ToMailroom,
 )
+from otp.messages import Reason
 from otp.peers import Peer, Stranger, hello
 from otp.ports import Port
 from otp.reactor import Reactor
 from otp.routing import Router
-from otp.transport import FrameSocket, peer_uid
+from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, peer_uid
 
 SWEEP_SECONDS = 1.0
 """How often calls that nobody answered in time are forgotten, and drops reported."""
@@ -43,7 +49,15 @@ STRANGERS_MAX = 64
 """Connections that have not yet said who they are; more are closed at once."""
 ACCEPT_MAX = 64
 """Connections taken in one round."""
+CLIENTS_MAX = 4_096
+"""Clients and links of other nodes at a time; more are closed at once."""
+ACCEPT_PAUSE_SECONDS = 0.1
+"""How long nobody is let in after the process ran out of descriptors."""
+NODE_BYTES_MAX = 16 * 1024 * 1024
+"""What may wait for the node process; beyond it, nothing more is forwarded to it."""
+_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+Welcome = Callable[[socket.socket], None]
 _decode_control = msgspec.msgpack.Decoder(ToMailroom).decode
 
 
@@ -52,19 +66,19 @@ class Mailroom:
 
     def __init__(self, control: socket.socket) -> None:
         self._reactor = Reactor()
-        self._control = FrameSocket(control, fds=True)
+        self._control = FrameSocket(control, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
         self._router: Router
-        self._authkey = b""
+        self._serving: Serve
         self._strangers: set[Stranger] = set()
-        self._clients = 0
+        self._clients_made = 0
+        self._clients: set[Port] = set()
         self._listeners: list[socket.socket] = []
 
     def run(self) -> None:
         """Serve until the node says so, or is gone."""
         self._reactor.read(self._control, self._read_control)
-        self._tell(Began())
-        self._reactor.after(SWEEP_SECONDS, self._sweep)
         self._reactor.run()
+        self._flush_control()
 
     # ------------------------------------------------------------ the node
 
@@ -82,9 +96,10 @@ class Mailroom:
 
     def _read_control(self) -> None:
         try:
-            # One read ends at each descriptor that comes with the bytes, so read until nothing is left.
-            while frames := self._control.receive():
-                for frame in frames:
+            # One read ends at each descriptor that comes with the bytes: read until none is left.
+            self._control.dry = False
+            while not self._control.dry:
+                for frame in self._control.receive():
                     self._obey(_decode_control(frame))
         except EOFError:
             self._reactor.stop()
@@ -111,56 +126,92 @@ class Mailroom:
         return FrameSocket(socket.socket(fileno=self._control.fds.popleft()))
 
     def _serve(self, serve: Serve) -> None:
-        self._router = Router(
-            serve,
-            clock=self._reactor.now,
-            to_node=lambda frame: self._tell(Post(frame)),
-            dirty=self._dirty,
-            closed=self._close_port,
-            make_peer=lambda name, address: self._make_peer(serve, name, address),
-            unreachable=lambda node: self._tell(LinkDown(node, "not connected")),
-        )
-        self._authkey = serve.authkey
-        for accept in (self._accept_local, self._accept_network)[: 1 + bool(serve.listen)]:
+        self._serving = serve
+        try:
+            self._router = Router(serve, self)
+        except Exception as error:  # a user's topology: the node must hear why it does not start
+            text = f"a topology cannot be made: {type(error).__name__}: {error}"
+            self._tell(Ended(Reason("crash", text), began=False))
+            self._flush_control()
+            raise SystemExit(1) from error
+        for welcome in (self._welcome_local, self._welcome_network)[: 1 + bool(serve.listen)]:
             listener = socket.socket(fileno=self._control.fds.popleft())
             listener.setblocking(False)
             self._listeners.append(listener)
-            self._reactor.read(listener, lambda a=accept, at=listener: a(at))  # type: ignore[misc]
+            self._listen(listener, welcome)
+        self._reactor.after(SWEEP_SECONDS, self._sweep)
+        self._tell(Began())
+
+    # ------------------------------------------------------------ what the router needs
+
+    def now(self) -> float:
+        return self._reactor.now()
+
+    def to_node(self, frame: bytes, *, remote: bool) -> bool:
+        if self._control.waiting > NODE_BYTES_MAX:
+            return False
+        self._tell(Post(frame, remote))
+        return True
+
+    def dirty(self, port: Port) -> None:
+        self._reactor.at_end_of_round(port.flush_callback(self._flush_port))
+
+    def close(self, port: Port, text: str) -> None:
+        """End a connection; where a live worker's must be ended, its node must end the worker."""
+        if text and port.open and port.kind == "worker":
+            self._tell(Overflowed(port.process, text))
+        self._close_port(port, text)
+
+    def make_peer(self, name: str, address: str) -> Peer:
+        serve = self._serving
+        return Peer(
+            self._reactor,
+            name,
+            address,
+            authkey=serve.authkey,
+            me=serve.node,
+            listen=serve.listen,
+            up=self._peer_up,
+            lost=self._peer_lost,
+        )
+
+    def lost(self, node: str, text: str) -> None:
+        self._tell(LinkDown(node, text))
 
     # ------------------------------------------------------------ ports
 
     def _read_port(self, port: Port) -> None:
         try:
-            frames = port.receive()
+            port.receive()
         except EOFError as error:
             self._close_port(port, str(error))
             return
-        # Whoever sent these may know of a start or an end that our node told us before.
+        # Whoever sent this may know of a start or an end that our node told us before.
         self._read_control()
-        for envelope, frame in frames:
+        self._route_arrived(port)
+
+    def _route_arrived(self, port: Port) -> None:
+        for envelope, frame in port.take():
             if envelope.kind == HELLO:
-                self._router.is_peer(port, envelope.frm, envelope.body.decode())
+                listen = envelope.body.decode(errors="replace")
+                self._router.is_peer(port, envelope.frm, listen)
             else:
                 self._router.route(envelope, frame, port)
 
     def _drain(self, process: str) -> None:
         """What a process sent before it died counts, and goes before the news of its death."""
         port = self._router.port(process)
-        while port is not None and port.open:
-            before = port.channel
+        if port is None:
+            return
+        self._route_arrived(port)
+        while port.open:
             try:
-                frames = port.receive()
-            except EOFError:
-                self._close_port(port, "")
+                port.receive()
+            except EOFError as error:
+                self._close_port(port, str(error))
+            self._route_arrived(port)
+            if port.channel.dry:
                 return
-            if not frames:
-                return
-            for envelope, frame in frames:
-                self._router.route(envelope, frame, port)
-            assert port.channel is before
-
-    def _dirty(self, port: Port) -> None:
-        self._reactor.at_end_of_round(port.flush_callback(self._flush_port))
 
     def _flush_port(self, port: Port) -> None:
         if not port.open:
@@ -179,6 +230,7 @@ class Mailroom:
             peer.fail(text)
             return
         self._reactor.forget(port.channel)
+        self._clients.discard(port)
         port.close()
         self._router.closed_port(port)
 
@@ -189,22 +241,41 @@ class Mailroom:
 
     # ------------------------------------------------------------ who comes
 
-    def _accept_local(self, listener: socket.socket) -> None:
-        for sock in _accepted(listener):
-            if peer_uid(sock) not in (os.getuid(), 0):
+    def _listen(self, listener: socket.socket, welcome: Welcome) -> None:
+        self._reactor.read(listener, lambda: self._accept(listener, welcome))
+
+    def _accept(self, listener: socket.socket, welcome: Welcome) -> None:
+        for _ in range(ACCEPT_MAX):
+            try:
+                sock, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _FULL:
+                    self._reactor.forget(listener)
+                    again = partial(self._listen, listener, welcome)
+                    self._reactor.after(ACCEPT_PAUSE_SECONDS, again)
+                    return
+                continue  # this one was gone again before it was taken
+            if len(self._clients) + len(self._strangers) >= CLIENTS_MAX:
                 sock.close()
             else:
-                self._welcome(FrameSocket(sock), remote=False)
+                welcome(sock)
 
-    def _accept_network(self, listener: socket.socket) -> None:
-        for sock in _accepted(listener):
-            if len(self._strangers) >= STRANGERS_MAX:
-                sock.close()
-                continue
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._strangers.add(
-                Stranger(self._reactor, FrameSocket(sock), self._authkey, self._known)
-            )
+    def _welcome_local(self, sock: socket.socket) -> None:
+        if peer_uid(sock) not in (os.getuid(), 0):
+            sock.close()
+        else:
+            self._welcome(FrameSocket(sock), remote=False)
+
+    def _welcome_network(self, sock: socket.socket) -> None:
+        if len(self._strangers) >= STRANGERS_MAX:
+            sock.close()
+            return
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stranger = Stranger(self._reactor, FrameSocket(sock), self._serving.authkey, self._known)
+        self._strangers.add(stranger)
+        stranger.begin()
 
     def _known(self, stranger: Stranger, authenticated: bool) -> None:
         self._strangers.discard(stranger)
@@ -213,45 +284,26 @@ class Mailroom:
 
     def _welcome(self, channel: FrameSocket, *, remote: bool) -> None:
         """A client, or a mailroom that will say so: both hear who they are to us."""
-        self._clients += 1
-        port = Port(channel, self._router.client_pid(self._clients), remote=remote)
+        self._clients_made += 1
+        pid = self._router.client_pid(self._clients_made)
+        port = Port(channel, pid, "client", remote=remote)
+        self._clients.add(port)
         self._router.attach(port, ())
-        channel.send(hello(self._router.me, port.process))
+        channel.send(hello(self._router.me, pid))
         self._reactor.read(channel, lambda: self._read_port(port))
-        self._dirty(port)
-
-    def _make_peer(self, serve: Serve, name: str, address: str) -> Peer:
-        return Peer(
-            self._reactor,
-            name,
-            address,
-            authkey=serve.authkey,
-            me=serve.node,
-            listen=serve.listen,
-            up=self._peer_up,
-            lost=self._peer_lost,
-        )
+        self.dirty(port)
+        if channel.buffered:
+            self._read_port(port)
 
     def _peer_up(self, peer: Peer) -> None:
         port = peer.port
         assert port is not None
         self._reactor.read(port.channel, lambda: self._read_port(port))
-        self._dirty(port)
+        self.dirty(port)
         self._tell(LinkUp(peer.name))
 
     def _peer_lost(self, peer: Peer, text: str, waiting: list[Envelope]) -> None:
-        self._router.peer_lost(peer, waiting)
-        self._tell(LinkDown(peer.name, text))
-
-
-def _accepted(listener: socket.socket) -> list[socket.socket]:
-    taken = []
-    for _ in range(ACCEPT_MAX):
-        try:
-            taken.append(listener.accept()[0])
-        except (BlockingIOError, ConnectionAbortedError):
-            break
-    return taken
+        self._router.peer_lost(peer, text, waiting)
 
 
 def serve(control: socket.socket) -> int:

@@ -6,27 +6,21 @@ told everything again, and live workers get new ways to it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
-from collections import deque
 from typing import Any, Protocol
 
 import msgspec
 
 from otp.codec import decode_envelope, encode
-from otp.control import decode_request
+from otp.control import decode_supervisor_request
 from otp.frames import (
     CALL,
-    DEMONITOR,
-    DOWN,
     ERROR,
-    EXIT,
-    LINK,
-    MONITOR,
     MSGPACK,
     REPLY,
-    UNLINK,
     Attach,
     Began,
     Boot,
@@ -37,25 +31,38 @@ from otp.frames import (
     Envelope,
     Failure,
     FromMailroom,
+    FromWorker,
+    Heard,
     Ignored,
     LinkDown,
     LinkUp,
+    Overflowed,
     Post,
     Route,
     Serve,
 )
-from otp.links import Effect, Forward, Links, Signal
-from otp.messages import Down, MessagesDropped, Reason, Report
+from otp.messages import (
+    SHUTDOWN,
+    MessagesDropped,
+    Reason,
+    Report,
+    StartChild,
+    StartDynamic,
+)
+from otp.node_ties import Ties
 from otp.registry import Registry
 from otp.spawner import Running, Spawner
 from otp.supervisor import Unit
 
 BACKLOG = 128
 """Connections that may wait to be accepted."""
-SIGNALS_MAX = 100_000
-"""Signals that may wait while the mailroom is away; beyond it the oldest is dropped, and said."""
+TROUBLES_MAX = 8
+"""How many different troubles with a node are reported before its link is up again."""
+MAILROOM_BYTES_MAX = 32 * 1024 * 1024
+"""What a mailroom may leave unread of what its node says; then a new one is told it all."""
 
-_decode = msgspec.msgpack.Decoder(FromMailroom).decode
+_from_mailroom = msgspec.msgpack.Decoder(FromMailroom).decode
+_from_worker = msgspec.msgpack.Decoder(FromWorker).decode
 
 
 class Owner(Protocol):
@@ -63,6 +70,7 @@ class Owner(Protocol):
 
     def supervisor_request(self, address: str, request: Any, responder: Any) -> None: ...
     def report(self, report: Report) -> None: ...
+    def fault(self, text: str) -> None: ...
     def link_up(self, node: str) -> None: ...
     def link_down(self, node: str, text: str) -> None: ...
 
@@ -74,30 +82,40 @@ class MailroomLink:
         self._boot, self._creation = boot, creation
         self._spawner, self._owner = spawner, owner
         self._registry = Registry()
-        self._links = Links(boot.name)
+        self._ties = Ties(
+            boot.name,
+            post=lambda frame: self._tell(Post(frame)),
+            whereis=self._whereis,
+            overflowed=self._overflowed,
+        )
         self._units: dict[str, Unit] = {}
         self._workers: dict[str, Running] = {}
         self._mailroom: Running | None = None
         self._listeners: list[socket.socket] = []
-        self._waiting: deque[Control] = deque(maxlen=SIGNALS_MAX)
+        self._path = ""
         self._peers_up: set[str] = set()
+        self._troubles: dict[str, set[str]] = {}
 
     # ------------------------------------------------------------ sockets
 
     def open(self) -> None:
-        """Bind the listening sockets, which outlive any mailroom. Raises OSError that says where."""
+        """Bind the listening sockets, which outlive any mailroom. OSErrors say where."""
         path = os.path.join(self._boot.run_dir, "mailroom.sock")
         local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        local.bind(path)
-        local.listen(BACKLOG)
         self._listeners.append(local)
+        local.bind(path)
+        self._path = path
+        local.listen(BACKLOG)
         if self._boot.listen:
             self._listeners.append(_bind(self._boot.listen))
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening, and leave no socket behind."""
         for listener in self._listeners:
             listener.close()
+        if self._path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
 
     # ------------------------------------------------------------ the mailroom's life
 
@@ -113,45 +131,70 @@ class MailroomLink:
         self._tell(serve, fds)
         self._tell(Route(tuple(self._units)))
         for process, worker in self._workers.items():
-            with self._spawner.rewire(worker) as mail:
-                addresses = self._registry.addresses(process)
-                self._tell(Attach(process, addresses), (mail.fileno(),))
-        while self._waiting:
-            self._tell(self._waiting.popleft())
+            self._connect(worker, self._registry.addresses(process))
+        for frame in self._ties.unheard():
+            self._tell(Post(frame))
+
+    def _connect(self, running: Running, addresses: tuple[str, ...]) -> None:
+        try:
+            with self._spawner.rewire(running) as mail:
+                self._tell(Attach(running.process, addresses), (mail.fileno(),))
+        except OSError as error:
+            self._overflowed(running.process, f"no way from it to the mailroom: {error}")
 
     def lost(self) -> None:
         """The mailroom is dead: so are its connections to other nodes, until the next one's."""
         self._mailroom = None
-        for node in sorted(self._peers_up):
+        for node in sorted({*self._peers_up, *self._ties.nodes()}):
             self._link_down(node, "the mailroom died")
 
     def _tell(self, message: Control, fds: tuple[int, ...] = ()) -> None:
-        if self._mailroom is not None:
-            self._spawner.tell(self._mailroom, message, fds)
-        elif isinstance(message, Post):
-            self._waiting.append(message)  # the rest is told again to the next mailroom anyway
+        """Say it to the mailroom; the next one is told what it must know anyway."""
+        mailroom = self._mailroom
+        if mailroom is None:
+            return
+        self._spawner.tell(mailroom, message, fds)
+        if mailroom.control is not None and mailroom.control.waiting > MAILROOM_BYTES_MAX:
+            self._owner.fault("the mailroom does not listen to its node; it is killed")
+            self._mailroom = None
+            self._spawner.kill(mailroom)
 
     def _receive(self, frame: bytes) -> bool:
         """A control message of the mailroom's; False for those that every worker sends."""
-        match _decode(frame):
-            case Post(envelope):
-                self._from_mailroom(decode_envelope(envelope), envelope)
+        match _from_mailroom(frame):
+            case Post(envelope, remote):
+                self._from_outside(decode_envelope(envelope), remote=remote)
             case LinkUp(node):
                 self._peers_up.add(node)
+                self._troubles.pop(node, None)
                 self._owner.link_up(node)
             case LinkDown(node, text):
                 self._link_down(node, text)
-            case Dropped(address, count):
-                self._owner.report(MessagesDropped(address, time.time(), count))
+            case Overflowed(process, text):
+                self._overflowed(process, text)
+            case Dropped(process, count):
+                worker = self._workers.get(process)
+                path = worker.shown if worker else process
+                self._owner.report(MessagesDropped(path, time.time(), count))
             case Began() | Ended() | Ignored():
                 return False
         return True
 
     def _link_down(self, node: str, text: str) -> None:
-        if node in self._peers_up:
-            self._peers_up.discard(node)
+        """Say each trouble once: a link that cannot be made fails at every attempt."""
+        troubles = self._troubles.setdefault(node, set())
+        new = text not in troubles and len(troubles) < TROUBLES_MAX
+        if node in self._peers_up or new:
             self._owner.link_down(node, text)
-        self._signal(self._links.node_lost(node))
+        self._peers_up.discard(node)
+        troubles.add(text)
+        self._ties.node_lost(node)
+
+    def _overflowed(self, process: str, text: str) -> None:
+        worker = self._workers.get(process)
+        if worker is not None:
+            self._owner.fault(f"{worker.shown} is killed: {text}")
+            self._spawner.kill(worker)
 
     # ------------------------------------------------------------ registrations
 
@@ -159,15 +202,20 @@ class MailroomLink:
         """A new worker: its addresses lead to it from now on."""
         addresses = self._registry.register(running.process, names)
         self._workers[running.process] = running
-        with mail:
-            self._tell(Attach(running.process, addresses), (mail.fileno(),))
+        self._ties.began(running.process)
+        running.reader = lambda frame: self._from_worker(running, frame)
+        try:
+            with mail:
+                self._tell(Attach(running.process, addresses), (mail.fileno(),))
+        except OSError as error:
+            self._overflowed(running.process, f"no way from it to the mailroom: {error}")
 
     def detach(self, running: Running, reason: Reason) -> None:
         """A worker is gone: its callers, monitors and links hear of it, in this order."""
         self._registry.unregister(running.process)
         if self._workers.pop(running.process, None) is not None:
             self._tell(Detach(running.process, reason))
-        self._signal(self._links.exited(running.process, reason))
+        self._ties.ended(running.process, reason)
 
     def add_supervisor(self, unit: Unit) -> None:
         """A supervisor is reached through the node itself; the root's address is `/`."""
@@ -176,17 +224,26 @@ class MailroomLink:
         self._registry.register(unit.process, self._addresses(unit))
         self._tell(Route(self._addresses(unit)))
 
-    def remove_supervisor(self, unit: Unit) -> None:
+    def remove_supervisor(self, unit: Unit, reason: Reason = SHUTDOWN) -> None:
         """A supervisor has ended."""
         for address in self._addresses(unit):
             if self._units.get(address) is unit:
                 del self._units[address]
         self._registry.unregister(unit.process)
         self._tell(Route(self._addresses(unit), remove=True))
+        self._ties.ended(unit.process, reason)
+
+    def forget_supervisors(self, reason: Reason) -> None:
+        """All supervisors have ended at once."""
+        for unit in list(dict.fromkeys(self._units.values())):
+            self.remove_supervisor(unit, reason)
 
     def supervisor(self, address: str) -> Unit | None:
-        """The supervisor behind an address."""
-        return self._units.get(address.partition("@")[0] if address[:1] != "<" else address)
+        """The supervisor behind an address of this node."""
+        return self._units.get(_local_part(address, self._boot.name))
+
+    def _whereis(self, address: str) -> str | None:
+        return self._registry.whereis(_local_part(address, self._boot.name))
 
     def _addresses(self, unit: Unit) -> tuple[str, ...]:
         names = (unit.address or "/", unit.process, unit.spec.name)
@@ -194,49 +251,44 @@ class MailroomLink:
 
     # ------------------------------------------------------------ frames for the node
 
-    def _from_mailroom(self, envelope: Envelope, frame: bytes) -> None:
-        here = self._registry.whereis(_local_part(envelope.to, self._boot.name))
-        match envelope.kind:
-            case k if k == MONITOR:
-                effects = self._links.monitor(envelope.frm, envelope.ref, envelope.to, here)
-                self._signal(effects, frame)
-            case k if k == DEMONITOR:
-                self._signal(self._links.demonitor(envelope.frm, envelope.ref), frame)
-            case k if k == LINK:
-                self._signal(self._links.link(envelope.frm, envelope.to, here), frame)
-            case k if k == UNLINK:
-                self._signal(self._links.unlink(envelope.frm, envelope.to, here), frame)
-            case k if k == DOWN:
-                if self._links.heard(envelope.to, envelope.ref):
-                    self._tell(Post(frame))
-            case k if k == CALL:
-                self._supervisor_call(envelope)
+    def _from_worker(self, running: Running, frame: bytes) -> bool:
+        """A control message of a worker's; False where it is about its own life."""
+        match _from_worker(frame):
+            case Post(envelope):
+                self._ties.from_worker(running.process, decode_envelope(envelope))
+            case Heard(serial):
+                self._ties.heard(running.process, serial)
+            case _:
+                return False
+        return True
 
-    def _supervisor_call(self, envelope: Envelope) -> None:
+    def _from_outside(self, envelope: Envelope, *, remote: bool) -> None:
+        """From the mailroom: calls to supervisors, and what other nodes say of their ties."""
+        if envelope.kind == CALL:
+            self._supervisor_call(envelope, remote=remote)
+            return
+        try:
+            self._ties.from_node(envelope)
+        except (ValueError, RecursionError) as error:
+            self._owner.fault(f"another node sent a signal that is none: {error}")
+
+    def _supervisor_call(self, envelope: Envelope, *, remote: bool) -> None:
         responder = Responder(self, envelope)
         try:
-            request = decode_request(envelope.body)
-        except msgspec.MsgspecError as error:
+            request = decode_supervisor_request(envelope.body)
+        except (ValueError, RecursionError) as error:
             responder.fail(Failure("undecodable", f"a supervisor does not accept it ({error})"))
+            return
+        if remote and isinstance(request, StartChild | StartDynamic):
+            text = "it carries a pickle, which is refused from the network; ask a worker over there"
+            responder.fail(Failure("undecodable", text))
             return
         self._owner.supervisor_request(envelope.to, request, responder)
 
-    def _signal(self, effects: list[Effect], frame: bytes = b"") -> None:
-        for effect in effects:
-            match effect:
-                case Signal(to, Down() as down):
-                    self._post(DOWN, to, down.ref, encode(down))
-                case Signal(to, message):
-                    self._post(EXIT, to, 0, encode(message))
-                case Forward():
-                    self._tell(Post(frame))
-
-    def _post(self, kind: int, to: str, ref: int, body: bytes) -> None:
-        self._tell(Post(encode(Envelope(kind, to, self._boot.name, ref, 0, 0, MSGPACK, "", body))))
-
     def answer(self, kind: int, to: Envelope, body: bytes) -> None:
         """Answer a call that came through the mailroom."""
-        self._post(kind, to.frm, to.ref, body)
+        frame = Envelope(kind, to.frm, self._boot.name, to.ref, 0, 0, MSGPACK, "", body)
+        self._tell(Post(encode(frame)))
 
 
 class Responder:

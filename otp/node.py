@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ from otp.mailroom_link import MailroomLink
 from otp.messages import (
     KILLED,
     ChildExited,
+    ChildStartFailed,
     GaveUp,
     KillProcess,
     NodeFault,
@@ -40,16 +41,19 @@ from otp.messages import (
     WireSupervisor,
 )
 from otp.node_view import format_report, process_infos
+from otp.notify import VARIABLE, notify_ready
 from otp.reactor import Reactor
 from otp.requests import to_op, to_reply
 from otp.spawner import Running, Spawner
-from otp.supervisor import Shell, Unit
-from otp.zygote import children, kill_quietly, subreaper
+from otp.supervisor import AUTO_SHUTDOWN, Shell, Unit
+from otp.zygote import kill_all_below, kill_quietly, reaped, subreaper
 
 ZYGOTE_FAULTS_MAX, ZYGOTE_FAULTS_SECONDS = 5, 60.0
 """So many lost zygotes within so many seconds end the node."""
 END_SECONDS_MAX = 4.0
 """How long the node waits at its end for everything below it to be gone."""
+STARTING_SECONDS_MAX = 1.0
+"""What a child that is still starting gets when the node stops: nobody waits for it any more."""
 MAILROOM_RESTARTS_MAX, MAILROOM_RESTARTS_SECONDS = 20, 10.0
 """The budget of the node's own parts, apart from the user's tree."""
 
@@ -79,7 +83,7 @@ class Node:
             run_dir=boot.run_dir,
             lost=self._zygote_lost,
             warm=self._warm,
-            fault=self._fault,
+            fault=self.fault,
         )
         self._shell = Shell(self._reactor, self._spawner, self, self._creation, boot.name)
         self.mailroom = MailroomLink(boot, self._creation, self._spawner, self)
@@ -89,6 +93,8 @@ class Node:
         self._stopping = False
         self._up = False
         self._stop_waiters: list[Responder] = []
+        self._last_failure = ""
+        self._notify = os.environ.pop(VARIABLE, "")  # ours alone, not our children's
         self._zygote_faults: list[float] = []
         self._replies: dict[int, tuple[Any, Any]] = {}
         self._requests = 0
@@ -103,11 +109,14 @@ class Node:
             self._control.listen(os.path.join(self._boot.run_dir, "control.sock"))
         except OSError as error:
             self._boot_failed(str(error))
+            self._leave_run_dir()
             return 1
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
+        # `host.become` has them wait until here.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
         self._reactor.read(_Pipe(read), lambda: self._on_signals(read))
         self._spawner.start(self._preload(), self._boot.sys_path)
         self._reactor.run()
@@ -115,16 +124,21 @@ class Node:
         return self._exit_code
 
     def stop(self) -> None:
-        """Stop the tree in reverse order; asked a second time: at once."""
+        """Stop the tree in reverse order, then the node; asked again, nothing more happens."""
         if self._stopping:
-            self._exit_code = self._exit_code or 1
-            self._reactor.stop()
             return
         self._stopping = True
         if self._root is None:
             self._reactor.stop()
-        else:
-            self._shell.shutdown(self._root)
+            return
+        self._shell.shutdown(self._root)
+        for running in self._spawner.running.values():
+            if not running.began and not running.told:
+                self._spawner.stop(running, STARTING_SECONDS_MAX)
+
+    def _stop_now(self) -> None:
+        self._exit_code = self._exit_code or 1
+        self._reactor.stop()
 
     def _preload(self) -> tuple[str, ...]:
         modules = dict.fromkeys(("otp.gen_server", "otp.mailroom", *self._boot.preload))
@@ -137,44 +151,43 @@ class Node:
     def _on_signals(self, fd: int) -> None:
         for number in os.read(fd, 4096):
             if number == signal.SIGCHLD:
-                self._reap()
+                self._account(reaped())
+            elif self._stopping:
+                self._stop_now()
             else:
                 self.stop()
 
-    def _reap(self) -> None:
-        """The zygote is our only child; anything else was orphaned to us and is reaped here."""
-        with contextlib.suppress(ChildProcessError):
-            while True:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                if pid == self._spawner.zygote.pid:
-                    self._spawner.zygote.returncode = os.waitstatus_to_exitcode(status)
+    def _account(self, ended: Iterable[tuple[int, int]]) -> None:
+        """The zygote is our only child; what else has ended was orphaned to us."""
+        for pid, status in ended:
+            if pid == self._spawner.zygote.pid:
+                self._spawner.zygote.returncode = os.waitstatus_to_exitcode(status)
 
     def _end(self) -> None:
         """Nothing below survives: the zygote kills all, then whatever came to us is killed."""
         self.mailroom.close()
         self._spawner.stop_zygote()
-        deadline = time.monotonic() + END_SECONDS_MAX
-        while (alive := children(os.getpid())) and time.monotonic() < deadline:
-            for pid in alive - {self._spawner.zygote.pid}:
-                kill_quietly(pid)
-            if self._exit_code and time.monotonic() > deadline - END_SECONDS_MAX / 2:
-                kill_quietly(self._spawner.zygote.pid)
-            self._reap()
-            time.sleep(0.002)
+        # A zygote that hangs must go as well; what it leaves behind then comes to us.
+        zygote = self._spawner.zygote.pid
+        self._account(kill_all_below(END_SECONDS_MAX / 2, spared={zygote}))
+        self._account(kill_all_below(END_SECONDS_MAX / 2))
         for waiter in self._stop_waiters:
             waiter.reply(None)
+        self._leave_run_dir()
+
+    def _leave_run_dir(self) -> None:
+        """Our sockets go; the folder too, unless somebody keeps other things in it."""
+        self.mailroom.close()
         self._control.close()
-        shutil.rmtree(self._boot.run_dir, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(self._boot.run_dir)
 
     def _boot_failed(self, text: str) -> None:
         self._exit_code = 1
         self._tell_host(BootResult(text or "it did not start"))
         self._control.flush()
         if self._host is None:
-            print(f"otp: node {self._boot.name}: {text}", file=sys.stderr)
-        shutil.rmtree(self._boot.run_dir, ignore_errors=True)
+            self._print(f"otp: node {self._boot.name}: {text}")
 
     def _tell_host(self, result: BootResult) -> None:
         if self._host is not None:
@@ -185,36 +198,46 @@ class Node:
 
     def _zygote_lost(self, gone: list[Running]) -> None:
         """All workers died with it; strays are ours now. Account for all, and begin again."""
-        self._fault("the zygote died; the tree is started again")
+        self.fault("the zygote died; the tree is started again")
         now = self._reactor.now()
         self._zygote_faults = [t for t in self._zygote_faults if now - t < ZYGOTE_FAULTS_SECONDS]
         self._zygote_faults.append(now)
-        deadline = time.monotonic() + END_SECONDS_MAX
-        while (alive := children(os.getpid())) and time.monotonic() < deadline:
-            for pid in alive:
-                kill_quietly(pid)
-            self._reap()
-            time.sleep(0.002)
+        self._account(kill_all_below(END_SECONDS_MAX))
         for running in gone:
             self.ended(running, KILLED)
             self.report(ChildExited(running.shown, time.time(), running.os_pid, KILLED, True))
         self._shell.forget()
         self.mailroom.lost()
+        self.mailroom.forget_supervisors(KILLED)
         self._own = self._root = None
-        if self._stopping or len(self._zygote_faults) > ZYGOTE_FAULTS_MAX:
-            self._exit_code = 1
+        replies, self._replies = self._replies, {}
+        for _, responder in replies.values():
+            responder.fail(Failure("disconnected", "the tree was started again"))
+        if len(self._zygote_faults) > ZYGOTE_FAULTS_MAX:
+            self._give_up("the zygote dies again and again")
+        elif self._stopping:
             self._reactor.stop()
-            return
-        self._spawner.start(self._preload(), self._boot.sys_path)
+        else:
+            self._spawner.start(self._preload(), self._boot.sys_path)
+
+    def _give_up(self, text: str) -> None:
+        """The node cannot go on; whoever waits for it to come up hears why."""
+        self._exit_code = 1
+        if self._up:
+            self.fault(text)
+        else:
+            self._boot_failed(self._last_failure or text)
+        self._reactor.stop()
 
     # ------------------------------------------------------------ what the shell tells us
 
     def unit_made(self, unit: Unit) -> None:
-        if unit.path.partition("/")[0] != OWN_PARTS.id or unit.spec is not OWN_PARTS:
+        if unit.spec is not OWN_PARTS:
             self.mailroom.add_supervisor(unit)
 
-    def unit_gone(self, unit: Unit) -> None:
-        self.mailroom.remove_supervisor(unit)
+    def unit_gone(self, unit: Unit, reason: Reason) -> None:
+        if unit.spec is not OWN_PARTS:
+            self.mailroom.remove_supervisor(unit, reason)
 
     def root_ready(self, unit: Unit) -> None:
         if unit is self._own:
@@ -225,25 +248,23 @@ class Node:
         if not self._up:
             self._up = True
             self._tell_host(BootResult())
-            _notify_ready()
+            notify_ready(self._notify)
 
     def root_gone(self, unit: Unit, reason: Reason, error: str) -> None:
         if unit is not self._root:
-            self._fault(f"the node's own parts gave up ({reason})")
-            self._exit_code = 1
-        elif error:
-            self._boot_failed(self._why_not_started(error))
-        elif not self._stopping and self._exit_code == 0:
-            self._exit_code = 1
-            self._fault(f"the root supervisor {unit.path} gave up; the node ends")
+            self._give_up(f"the node's own parts gave up ({reason})")
+            return
+        if error and not self._stopping:
+            self._boot_failed(self._last_failure or error)
+        elif not self._stopping and self._exit_code:
+            self.fault(f"the root supervisor {unit.path} gave up; the node ends")
         self._reactor.stop()
 
-    def _why_not_started(self, error: str) -> str:
-        return self._last_failure or error
-
-    _last_failure = ""
-
     def spawned(self, running: Running, mail: socket.socket | None) -> None:
+        if running.control is None:
+            return  # it could not even be spawned; we hear of its end in a moment
+        if self._stopping:
+            self._spawner.stop(running, STARTING_SECONDS_MAX)
         if running.child.kind == "mailroom":
             self.mailroom.spawned(running)
         elif mail is not None:
@@ -258,15 +279,19 @@ class Node:
 
     def report(self, report: Report) -> None:
         """Everything that an operator can see goes through here."""
-        if type(report).__name__ == "ChildStartFailed":
-            self._last_failure = f"{report.path}: {report.reason}"  # type: ignore[attr-defined]
+        if isinstance(report, ChildStartFailed):
+            self._last_failure = f"{report.path}: {report.reason}"
         if isinstance(report, GaveUp) and self._root is not None and report.path == self._root.path:
-            self._exit_code = 0 if report.reason.text == "auto_shutdown" else 1
+            self._exit_code = 0 if report.reason == AUTO_SHUTDOWN else 1
         self._control.publish(report)
         if self._boot.log != "none":
-            print(format_report(report, self._boot.name, self._boot.log), file=sys.stderr, flush=True)
+            self._print(format_report(report, self._boot.name, self._boot.log))
 
-    def _fault(self, text: str) -> None:
+    def _print(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # nobody reads it any more; the tree goes on
+            print(line, file=sys.stderr, flush=True)
+
+    def fault(self, text: str) -> None:
         self.report(NodeFault(self._boot.name, time.time(), text))
 
     def link_up(self, node: str) -> None:
@@ -310,6 +335,9 @@ class Node:
                 self.supervisor_request(envelope.to or "/", request, responder)
 
     def _kill(self, path: str, number: int, responder: Responder) -> None:
+        if number not in signal.valid_signals():
+            responder.fail(Failure("undecodable", f"there is no signal {number}"))
+            return
         if path == "zygote":
             pid = self._spawner.zygote.pid
             kill_quietly(pid, number)
@@ -328,15 +356,6 @@ def _modules(tree: WireSupervisor) -> list[str]:
     for child in tree.children:
         found += [child.module] if isinstance(child, WireChild) else _modules(child)
     return found
-
-
-def _notify_ready() -> None:
-    """Tell whoever started this node as a program that it is up (sd_notify)."""
-    address = os.environ.pop("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(b"READY=1", "\0" + address[1:] if address.startswith("@") else address)
 
 
 class _Pipe:

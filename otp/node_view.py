@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Literal
 
@@ -11,13 +12,11 @@ import msgspec
 from otp import messages as m
 from otp.messages import ProcessInfo, Report
 from otp.spawner import Running, Spawner
-from otp.supervisor import Unit
+from otp.supervisor import AUTO_SHUTDOWN, Unit
 
 
 def process_infos(node: str, spawner: Spawner, roots: list[Unit]) -> list[ProcessInfo]:
     """Every process of the node, parents before children, in start order."""
-    import os
-
     rows = [
         ProcessInfo(node, "node", "running", os.getpid(), "", 0, 0.0),
         ProcessInfo("zygote", "zygote", "running", spawner.zygote.pid, "", 0, 0.0),
@@ -44,7 +43,7 @@ def _unit_rows(unit: Unit) -> list[ProcessInfo]:
 def _row(unit: Unit, id: str, state: str, running: Running | None) -> ProcessInfo:
     kind: Literal["worker", "program", "mailroom"] = "worker"
     if running is not None and running.child.kind in ("program", "mailroom"):
-        kind = running.child.kind  # type: ignore[assignment]
+        kind = running.child.kind
     if running is not None and not running.began:
         state = "starting"
     return ProcessInfo(
@@ -77,6 +76,8 @@ def _sentence(report: Report) -> str:
             return f"{path}: ended{f', pid {pid}' if pid else ''}: {reason}{after}"
         case m.ChildStartFailed(path, _, reason):
             return f"{path}: did not start: {reason}"
+        case m.GaveUp(path, _, reason) if reason == AUTO_SHUTDOWN:
+            return f"{path}: has ended, as its significant children have"
         case m.GaveUp(path, _, reason):
             return f"{path}: gave up (too many restarts): {reason}"
         case m.NodeFault(path, _, text):

@@ -10,11 +10,19 @@ import os
 import socket
 from collections.abc import Callable
 
-from otp.codec import encode
-from otp.frames import CALL, HELLO, MSGPACK, Envelope
+from otp.codec import decode_envelope, encode
+from otp.frames import HELLO, MSGPACK, Envelope
 from otp.ports import Port
 from otp.reactor import Reactor, Timer
-from otp.transport import HANDSHAKE_FRAME_BYTES_MAX, FRAME_BYTES_MAX, FrameSocket, Handshake, ProtocolError
+from otp.transport import (
+    FRAME_BYTES_MAX,
+    HANDSHAKE_FRAME_BYTES_MAX,
+    REJECTED,
+    AuthenticationError,
+    FrameSocket,
+    Handshake,
+    ProtocolError,
+)
 
 HANDSHAKE_SECONDS_MAX = 2.0
 """A connection that is not authenticated by then is closed."""
@@ -31,7 +39,7 @@ def handshake(authkey: bytes, *, accepting: bool) -> Handshake:
 
 
 def hello(frm: str, to: str, listen: str = "") -> bytes:
-    """The first frame after the handshake: who I am, where I listen, and (to a client) who you are."""
+    """The first frame after the handshake: who I am, where I listen, and who you are to me."""
     return encode(Envelope(HELLO, to, frm, 0, 0, 0, MSGPACK, "", listen.encode()))
 
 
@@ -50,27 +58,44 @@ class Stranger:
         self._done = done
         self._handshake = handshake(authkey, accepting=True)
         self._deadline = reactor.after(HANDSHAKE_SECONDS_MAX, lambda: self.finish(False))
+        self._over = False
         channel.frame_bytes_max = HANDSHAKE_FRAME_BYTES_MAX
-        reactor.read(channel, self._read)
-        for frame in self._handshake.opening():
-            channel.send(frame)
-        channel.flush()
+
+    def begin(self) -> None:
+        """Challenge it; `done` is called when it has passed or failed, perhaps at once."""
+        self._reactor.read(self.channel, self._read)
+        self._attempt(lambda: self._send(self._handshake.opening()))
 
     def _read(self) -> None:
-        try:
-            for frame in self.channel.receive():
-                for answer in self._handshake.feed(frame):
-                    self.channel.send(answer)
-            self.channel.flush()
-        except (EOFError, ProtocolError, IndexError):
-            self.finish(False)
-            return
+        self._attempt(self._advance)
+
+    def _advance(self) -> None:
+        # One frame at a time: whoever has passed may send at once, and that is not for us.
+        while not self._handshake.done and (frames := self.channel.receive(1)):
+            self._send(self._handshake.feed(frames[0]))
         if self._handshake.done:
             self.channel.frame_bytes_max = FRAME_BYTES_MAX
             self.finish(True)
 
+    def _send(self, frames: list[bytes]) -> None:
+        for frame in frames:
+            self.channel.send(frame)
+        self.channel.flush()
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except AuthenticationError:
+            self._attempt(lambda: self._send([REJECTED]))
+            self.finish(False)
+        except (EOFError, ProtocolError):
+            self.finish(False)
+
     def finish(self, authenticated: bool) -> None:
-        """Hand over, or close."""
+        """Hand over, or close; only once."""
+        if self._over:
+            return
+        self._over = True
         self._deadline.cancel()
         self._reactor.forget(self.channel)
         if not authenticated:
@@ -94,9 +119,9 @@ class Peer:
         lost: Callable[[Peer, str, list[Envelope]], None],
     ) -> None:
         self.name = name
+        self.address = address
         self.port: Port | None = None
         self._reactor = reactor
-        self._address = address
         self._authkey = authkey
         self._me, self._listen = me, listen
         self._up, self._lost = up, lost
@@ -110,69 +135,81 @@ class Peer:
 
     def queue(self, envelope: Envelope, frame: bytes) -> str:
         """Send, or wait for the link; what keeps it from being sent: "down", "full" or ""."""
-        if self._channel is None:
-            if self._reactor.now() < self._retry_at or not self._connect():
-                return "down"
-        if self._backlog_bytes + len(frame) > BACKLOG_BYTES_MAX:
+        held_off = self._reactor.now() < self._retry_at
+        if self._channel is None and (held_off or not self._connect()):
+            return "down"
+        if self._backlog and self._backlog_bytes + len(frame) > BACKLOG_BYTES_MAX:
             return "full"
         self._backlog.append((envelope, frame))
         self._backlog_bytes += len(frame)
         return ""
 
+    def heard(self) -> None:
+        """The other node is there: it has just connected to us, so there is no need to hold off."""
+        self._retry_at, self._pause = 0.0, RETRY_SECONDS_FIRST
+
     def _connect(self) -> bool:
-        host, _, port = self._address.rpartition(":")
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setblocking(False)
         try:
+            host, _, port = self.address.rpartition(":")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setblocking(False)
             sock.connect((host, int(port)))
         except BlockingIOError:
             pass  # under way; the handshake's first frame, or an error, will tell
-        except OSError:
+        except (OSError, ValueError, OverflowError):
             sock.close()
             self._postpone()
             return False
-        self._channel = FrameSocket(sock)
-        self._channel.frame_bytes_max = HANDSHAKE_FRAME_BYTES_MAX
+        self._channel = FrameSocket(sock, frame_bytes_max=HANDSHAKE_FRAME_BYTES_MAX)
         self._handshake = handshake(self._authkey, accepting=False)
-        self._deadline = self._reactor.after(HANDSHAKE_SECONDS_MAX, lambda: self.fail("no answer"))
+        self._deadline = self._reactor.after(HANDSHAKE_SECONDS_MAX, self._expired)
         self._reactor.read(self._channel, self._read)
         return True
 
+    def _expired(self) -> None:
+        self.fail("no answer")
+
     def _read(self) -> None:
-        assert self._channel is not None and self._handshake is not None
+        channel, shake = self._channel, self._handshake
+        assert channel is not None and shake is not None
         try:
-            for frame in self._channel.receive():
-                if self._handshake.done:
-                    self._established()
+            while self.port is None and (frames := channel.receive(1)):
+                if shake.done:
+                    self._established(frames[0])
                     return
-                for answer in self._handshake.feed(frame):
-                    self._channel.send(answer)
-            self._channel.flush()
-        except (EOFError, ProtocolError, IndexError) as error:
+                for answer in shake.feed(frames[0]):
+                    channel.send(answer)
+                if shake.done:
+                    channel.frame_bytes_max = FRAME_BYTES_MAX
+            channel.flush()
+        except (EOFError, ProtocolError) as error:
             self.fail(str(error))
 
-    def _established(self) -> None:
+    def _established(self, frame: bytes) -> None:
         """The other side has said hello: what has waited goes out, after our own hello."""
         assert self._channel is not None and self._deadline is not None
+        name = _name_in(frame)
+        if name != self.name:
+            self.fail(f"at {self.address} is {name or 'no mailroom'}")
+            return
         self._deadline.cancel()
         self._pause = RETRY_SECONDS_FIRST
-        self._channel.frame_bytes_max = FRAME_BYTES_MAX
         self._channel.send(hello(self._me, self.name, self._listen))
-        self.port = Port(self._channel, f"mailroom@{self.name}", remote=True)
-        self.port.peer = self.name
-        now = self._reactor.now()
-        for envelope, frame in self._backlog:
-            self.port.channel.send(frame)
-            if envelope.kind == CALL:
-                self.port.expect(envelope, now)
+        pid = f"mailroom@{self.name}"
+        self.port = Port(self._channel, pid, "link", remote=True, peer=self.name)
+        for _, waiting in self._backlog:
+            self.port.channel.send(waiting)
         self._backlog, self._backlog_bytes = [], 0
         self._up(self)
 
-    def fail(self, text: str) -> None:
-        """The link is lost, or was not made: whoever waits for it is told by our owner."""
+    def fail(self, text: str) -> bool:
+        """The link is lost, or was not made: whoever waits for it is told by our owner.
+
+        False where there was none, and nobody is told anything.
+        """
         if self._channel is None:
-            return
+            return False
         if self._deadline is not None:
             self._deadline.cancel()
         self._reactor.forget(self._channel)
@@ -182,11 +219,20 @@ class Peer:
             self.port.close()
         waiting = [envelope for envelope, _ in self._backlog]
         self._backlog, self._backlog_bytes = [], 0
-        self._channel = None
+        self._channel = self.port = None
         self._postpone()
         self._lost(self, text, waiting)
-        self.port = None
+        return True
 
     def _postpone(self) -> None:
         self._retry_at = self._reactor.now() + self._pause
         self._pause = min(self._pause * 2, RETRY_SECONDS_MAX)
+
+
+def _name_in(frame: bytes) -> str:
+    """The name of the node that says hello; empty if this is no hello."""
+    try:
+        envelope = decode_envelope(frame)
+    except (ValueError, RecursionError):
+        return ""
+    return envelope.frm if envelope.kind == HELLO else ""

@@ -8,6 +8,7 @@ here, in the host, where the names mean something.
 
 from __future__ import annotations
 
+import inspect
 import io
 import pickle
 import sys
@@ -17,25 +18,54 @@ import cloudpickle
 import msgspec
 
 _CONFIG = (
-    "frozen eq order omit_defaults forbid_unknown_fields tag tag_field array_like gc "
-    "weakref dict cache_hash"
-).split()
+    "frozen",
+    "eq",
+    "order",
+    "omit_defaults",
+    "forbid_unknown_fields",
+    "tag",
+    "tag_field",
+    "array_like",
+    "gc",
+    "weakref",
+    "dict",
+    "cache_hash",
+)
+# What Python or msgspec puts into every class by itself.
 _OWN_NAMES = frozenset(
-    "__annotations__ __struct_fields__ __struct_defaults__ __struct_encode_fields__ "
-    "__struct_config__ __match_args__ __slots__ __dict__ __weakref__ __post_init__ __module__ "
-    "__qualname__ __doc__ __orig_bases__ __parameters__ __annotate__ __annotate_func__ "
-    "__annotations_cache__ __static_attributes__ __firstlineno__".split()
+    {
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations__",
+        "__annotations_cache__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__match_args__",
+        "__module__",
+        "__orig_bases__",
+        "__parameters__",
+        "__post_init__",
+        "__qualname__",
+        "__slots__",
+        "__static_attributes__",
+        "__struct_config__",
+        "__struct_defaults__",
+        "__struct_encode_fields__",
+        "__struct_fields__",
+        "__weakref__",
+    }
 )
 
 
-class _Pickler(cloudpickle.Pickler):
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, type) and issubclass(obj, msgspec.Struct) and _by_value(obj):
+        if isinstance(obj, type) and issubclass(obj, msgspec.Struct) and by_value(obj):
             return _rebuild_struct, _describe_struct(obj)
         return super().reducer_override(obj)
 
 
-def _by_value(cls: type) -> bool:
+def by_value(cls: type) -> bool:
     """Whether a receiver could not import the class under its name."""
     if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
         return True
@@ -48,11 +78,12 @@ def _by_value(cls: type) -> bool:
 def _describe_struct(cls: type[msgspec.Struct]) -> tuple[Any, ...]:
     # Only fields that the class itself declares: the bases bring their own.
     structs = [base for base in cls.__mro__[1:] if _is_own_struct(base)]
-    inherited = {name for base in structs for name in base.__struct_fields__}
+    inherited = {field.name for base in structs for field in msgspec.structs.fields(base)}
+    declared = inspect.get_annotations(cls)
     fields = [
         (field.name, field.type, _default(field))
         for field in msgspec.structs.fields(cls)
-        if field.name not in inherited or field.name in cls.__dict__.get("__annotations__", ())
+        if field.name not in inherited or field.name in declared
     ]
     own = set(cls.__struct_fields__) | _OWN_NAMES
     namespace = {k: v for k, v in cls.__dict__.items() if k not in own}

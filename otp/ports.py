@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from otp.codec import decode_envelope
 from otp.frames import SIGNALS, Envelope
@@ -18,21 +19,52 @@ CALL_SECONDS_MAX = 24 * 3600.0
 """How long a call without a time limit of its own is remembered."""
 
 CallKey = tuple[str, int]
+Kind = Literal["worker", "client", "link"]
+
+
+def call_deadline(envelope: Envelope, now: float) -> float:
+    """Until when the caller of this waits, on our clock."""
+    return now + (envelope.ttl / 1000 if envelope.ttl else CALL_SECONDS_MAX)
 
 
 class Port:
-    """One worker, client or other mailroom. `process` is its pid; `remote` came over a network."""
+    """One worker, client or link to another mailroom.
 
-    __slots__ = ("_flush", "calls", "channel", "dropped", "open", "peer", "process", "remote")
+    `process` is its pid; `remote` came over a network; `peer` is the node at the other end of a
+    link (of an incoming connection, once it has said so). `arrived` has not been routed yet.
+    """
 
-    def __init__(self, channel: FrameSocket, process: str, *, remote: bool = False) -> None:
+    __slots__ = (
+        "_flush",
+        "arrived",
+        "calls",
+        "channel",
+        "dropped",
+        "kind",
+        "open",
+        "peer",
+        "process",
+        "remote",
+    )
+
+    def __init__(
+        self,
+        channel: FrameSocket,
+        process: str,
+        kind: Kind = "worker",
+        *,
+        remote: bool = False,
+        peer: str = "",
+    ) -> None:
         self.channel = channel
         self.process = process
+        self.kind: Kind = kind
         self.remote = remote
-        self.peer = ""
+        self.peer = peer
         self.open = True
         self.dropped = 0
         self.calls: dict[CallKey, float] = {}
+        self.arrived: list[tuple[Envelope, bytes]] = []
         self._flush: Callable[[], None] | None = None
 
     def flush_callback(self, flush: Callable[[Port], None]) -> Callable[[], None]:
@@ -41,19 +73,27 @@ class Port:
             self._flush = lambda: flush(self)
         return self._flush
 
-    def receive(self) -> list[tuple[Envelope, bytes]]:
-        """What has arrived. Raises EOFError when the other side is gone or talks nonsense."""
+    def receive(self) -> None:
+        """Add what has arrived. Raises EOFError when the other side is gone or talks nonsense."""
         try:
-            return [(decode_envelope(frame), frame) for frame in self.channel.receive()]
-        except (ProtocolError, ValueError) as error:
+            self.arrived += [(decode_envelope(f), f) for f in self.channel.receive()]
+        except (ProtocolError, ValueError, RecursionError) as error:
             raise EOFError(f"{self.process}: {error}") from error
 
+    def take(self) -> list[tuple[Envelope, bytes]]:
+        """What has arrived, once."""
+        arrived, self.arrived = self.arrived, []
+        return arrived
+
     def offer(self, envelope: Envelope, frame: bytes) -> bool:
-        """Queue a frame; False when there is no room for one of its kind."""
+        """Queue a frame; False when there is no room for one of its kind.
+
+        There is room for any frame where nothing else waits, however long it is.
+        """
         room = QUEUE_BYTES_MAX
         if envelope.kind in SIGNALS:
             room += RESERVED_BYTES
-        if self.channel.waiting + len(frame) > room:
+        if self.channel.waiting and self.channel.waiting + len(frame) > room:
             self.dropped += 1
             return False
         self.channel.send(frame)
@@ -61,8 +101,7 @@ class Port:
 
     def expect(self, envelope: Envelope, now: float) -> None:
         """Remember a call until it is answered, so that its caller hears of our end."""
-        seconds = envelope.ttl / 1000 if envelope.ttl else CALL_SECONDS_MAX
-        self.calls[envelope.frm, envelope.ref] = now + seconds
+        self.calls[envelope.frm, envelope.ref] = call_deadline(envelope, now)
 
     def answered(self, to: str, ref: int) -> None:
         """The call of `to` is settled, or passed on."""

@@ -6,10 +6,11 @@ mailroom and one to its node, handles what has arrived, and then writes once.
 
 from __future__ import annotations
 
-import heapq
+import contextlib
 import itertools
 import select
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,12 +19,14 @@ from typing import Any
 import msgspec
 
 from otp import codec
+from otp.agenda import Agenda
 from otp.codec import decode_envelope, decode_failure, encode
-from otp.errors import Disconnected, Overloaded
+from otp.errors import Disconnected, OtpError
 from otp.frames import (
     CALL,
     CAST,
     DEMONITOR,
+    DOWN,
     ERROR,
     EXIT,
     INFO,
@@ -38,17 +41,20 @@ from otp.frames import (
     Envelope,
     Failure,
     Finish,
+    Heard,
     Ignored,
+    Post,
     Rewire,
     ToWorker,
 )
-from otp.messages import Address, Exit, Pid, Reason
+from otp.mail import PAUSE_MS_MAX, Mail, flush
+from otp.messages import Address, Pid, Reason
 from otp.transport import FrameSocket
 
-UNSENT_BYTES_MAX = 64 * 1024 * 1024
-"""What a worker may have waiting while its mailroom is away; beyond it, sending is `Overloaded`."""
-PAUSE_MS_MAX = 60_000
-"""The longest sleep in poll; a longer wait is several of them."""
+MAILBOX_BYTES_MAX = 64 * 1024 * 1024
+"""What may pile up while a handler waits for a reply; beyond it calls are refused, casts lost."""
+ENVELOPE_BYTES = 100
+"""What a message costs besides its body, roughly."""
 
 Continuation = Callable[[Any, Exception | None], None]
 _decode_control = msgspec.msgpack.Decoder(ToWorker).decode
@@ -63,7 +69,9 @@ class _Request:
 
     __slots__ = ("deadline", "error", "reply", "request", "seconds", "settled", "then", "to")
 
-    def __init__(self, to: Address, request: Any, seconds: float, then: Continuation | None) -> None:
+    def __init__(
+        self, to: Address, request: Any, seconds: float, then: Continuation | None
+    ) -> None:
         self.to, self.request, self.seconds, self.then = to, request, seconds, then
         self.deadline = time.monotonic() + seconds
         self.settled = False
@@ -74,30 +82,35 @@ class _Request:
     def what(self) -> str:
         return f"call {codec.describe(self.request)}"
 
+    def finish(self) -> None:
+        """It has its reply or error: whoever waits for it goes on."""
+        self.settled = True
+        if self.then is not None:
+            self.then(self.reply, self.error)
+
 
 class Process:
     """The running process: what `self` of a GenServer is made of. One per OS process."""
 
-    current: Process | None = None
-
-    def __init__(self, pid: Pid, path: str, node: str, control: FrameSocket, mail: FrameSocket) -> None:
+    def __init__(
+        self, pid: Pid, path: str, node: str, control: FrameSocket, mail: FrameSocket
+    ) -> None:
         self.pid, self.path, self.node = pid, path, node
         self.mailbox: deque[Envelope] = deque()
+        self._mailbox_bytes = 0
+        self._refused = 0
         self.finishing = False
         self.has_begun = False
         self._control = control
-        self._mail: FrameSocket | None = mail
-        self._unsent: deque[bytes] = deque()
-        self._unsent_bytes = 0
         self._refs = itertools.count(1)
         self._requests: dict[int, _Request] = {}
-        self._timers: list[tuple[float, int, Any]] = []
-        self._cancelled: set[int] = set()
+        self._broken: deque[_Request] = deque()
+        self._agenda = Agenda()
+        self._signals_heard = 0
         self._poll = select.poll()
         self._poll.register(control.fileno(), select.POLLIN)
-        self._poll.register(mail.fileno(), select.POLLIN)
+        self._mail = Mail(self._poll, mail)
         self._interruptible = False
-        Process.current = self
 
     # ------------------------------------------------------------ sending
 
@@ -118,13 +131,10 @@ class Process:
 
     def post_raw(self, frame: bytes, to: str) -> None:
         """Queue an encoded envelope. Raises Overloaded while the mailroom is away for long."""
-        if self._mail is not None:
-            self._mail.send(frame)
-            return
-        if self._unsent_bytes + len(frame) > UNSENT_BYTES_MAX:
-            raise Overloaded(what="send", to=to, limit=f"{UNSENT_BYTES_MAX} bytes unsent")
-        self._unsent.append(frame)
-        self._unsent_bytes += len(frame)
+        try:
+            self._mail.send(frame, to)
+        except EOFError:
+            self._lost_mailroom()
 
     def cast(self, to: Address, message: Any) -> None:
         """Send without waiting for anything."""
@@ -153,31 +163,31 @@ class Process:
 
     def monitor(self, to: Address) -> int:
         """One-way: a Down with this reference arrives when that process ends, or at once."""
-        ref = next(self._refs)
-        self.post(MONITOR, codec.wire_address(to), ref, b"")
-        return ref
+        return self._tie(MONITOR, codec.wire_address(to))
 
     def demonitor(self, ref: int) -> None:
         """No Down for this reference any more (one may be under way)."""
-        self.post(DEMONITOR, self.pid, ref, b"")
+        self._tie(DEMONITOR, self.pid, ref)
 
     def link(self, to: Address) -> None:
         """Two-way: when one of the two ends abnormally, so does the other (or it gets an Exit)."""
-        self.post(LINK, codec.wire_address(to), next(self._refs), b"")
+        self._tie(LINK, codec.wire_address(to))
 
     def unlink(self, to: Address) -> None:
         """Undo `link`."""
-        self.post(UNLINK, codec.wire_address(to), 0, b"")
+        self._tie(UNLINK, codec.wire_address(to))
 
-    def exit(self, to: Address, reason: Reason) -> None:
-        """Send an exit signal, as a link would."""
-        body = encode(Exit(self.pid, reason))
-        self.post(EXIT, codec.wire_address(to), 0, body)
+    def _tie(self, kind: int, to: str, ref: int = 0) -> int:
+        """Straight to the node, which holds all links: no mailroom can lose it."""
+        ref = ref or next(self._refs)
+        self.report(Post(encode(Envelope(kind, to, self.pid, ref, 0, 0, MSGPACK, "", b""))))
+        return ref
 
     def report(self, message: Control) -> None:
         """Tell the node, at once."""
         self._control.send(encode(message))
-        self._flush(self._control)
+        with contextlib.suppress(EOFError):  # it is gone; we see that when we read from it
+            flush(self._control)
 
     def began(self) -> None:
         self.has_begun = True
@@ -207,104 +217,103 @@ class Process:
 
     def send_request(self, to: Address, request: Any, timeout: float, then: Continuation) -> None:
         """Send, and go on; `then(reply, error)` runs between two handlers later."""
-        self._ask(to, request, timeout, then)
+        ref, waiting = self._ask(to, request, timeout, then)
+        self._agenda.add(waiting.deadline, ref, waiting)
 
     def _ask(
         self, to: Address, request: Any, timeout: float, then: Continuation | None
     ) -> tuple[int, _Request]:
         ref = next(self._refs)
         how, body = codec.dump(request)
-        waiting = _Request(to, request, timeout, then)
-        self._requests[ref] = waiting
-        heapq.heappush(self._timers, (waiting.deadline, ref, waiting))
-        self.post(CALL, codec.wire_address(to), ref, body, codec=how, ttl=int(timeout * 1000))
+        waiting = self._requests[ref] = _Request(to, request, timeout, then)
+        try:
+            self.post(CALL, codec.wire_address(to), ref, body, codec=how, ttl=int(timeout * 1000))
+        except BaseException:
+            self._requests.pop(ref, None)
+            raise
         return ref, waiting
 
-    def _settle(self, envelope: Envelope) -> None:
+    def settle(self, envelope: Envelope) -> None:
+        """The answer to a request, in its turn among the messages if something goes on with it."""
         waiting = self._requests.pop(envelope.ref, None)
         if waiting is None:
             return  # its caller gave up waiting
-        if envelope.kind == REPLY:
-            waiting.reply = codec.load_reply(waiting.request, envelope.codec, envelope.body)
-        else:
-            failure = decode_failure(envelope.body)
-            to = codec.wire_address(waiting.to)
-            waiting.error = codec.raised(failure, what=waiting.what, to=to)
-        self._finish_request(waiting)
-
-    def _finish_request(self, waiting: _Request) -> None:
-        waiting.settled = True
-        if waiting.then is not None:
-            waiting.then(waiting.reply, waiting.error)
+        self._agenda.remove(envelope.ref)
+        try:
+            if envelope.kind == REPLY:
+                waiting.reply = codec.load_reply(waiting.request, envelope.codec, envelope.body)
+            else:
+                failure = decode_failure(envelope.body)
+                to = codec.wire_address(waiting.to)
+                waiting.error = codec.raised(failure, what=waiting.what, to=to)
+        except (OtpError, ValueError) as error:
+            waiting.error = error
+        waiting.finish()
 
     # ------------------------------------------------------------ timers
 
     def send_after(self, seconds: float, message: Any) -> int:
         """Put a message into the own mailbox later; the reference is for `cancel_timer`."""
         ref = next(self._refs)
-        heapq.heappush(self._timers, (time.monotonic() + seconds, ref, _Later(message)))
+        self._agenda.add(time.monotonic() + seconds, ref, message)
         return ref
 
     def cancel_timer(self, ref: int) -> None:
         """The message of this timer does not come, unless it is there already."""
-        self._cancelled.add(ref)
+        self._agenda.remove(ref)
 
     def due(self) -> list[Any]:
         """Messages of timers whose time has come; requests that were not answered in time end."""
-        now, messages = time.monotonic(), []
-        while self._timers and self._timers[0][0] <= now:
-            _, ref, item = heapq.heappop(self._timers)
-            if isinstance(item, _Request):
-                if not item.settled and self._requests.pop(ref, None) is not None:
-                    item.error = codec.timed_out(item.request, item.to, item.seconds)
-                    self._finish_request(item)
-            elif ref in self._cancelled:
-                self._cancelled.discard(ref)
-            else:
-                messages.append(item.message)
+        while self._broken:
+            self._broken.popleft().finish()
+        messages = []
+        for ref, item in self._agenda.due(time.monotonic()):
+            if not isinstance(item, _Request):
+                messages.append(item)
+            elif self._requests.pop(ref, None) is not None:
+                item.error = codec.timed_out(item.request, item.to, item.seconds)
+                item.finish()
         return messages
 
     # ------------------------------------------------------------ waiting
 
+    def take(self) -> Envelope:
+        """The oldest message."""
+        envelope = self.mailbox.popleft()
+        self._mailbox_bytes -= len(envelope.body) + ENVELOPE_BYTES
+        return envelope
+
     def wait(self) -> None:
         """Write what waits, then sleep until something arrives or a timer is due."""
-        if self.mailbox or self.finishing:
+        if self.mailbox or self.finishing or self._broken:
             self._pump(0)
             return
-        pause = PAUSE_MS_MAX / 1000
-        if self._timers:
-            pause = self._timers[0][0] - time.monotonic()
-        self._pump(pause)
+        at = self._agenda.next()
+        self._pump(PAUSE_MS_MAX / 1000 if at is None else at - time.monotonic())
 
     def flush(self) -> None:
         """Write everything that waits; blocks while the mailroom is slow."""
-        if self._mail is not None and self._mail.waiting:
-            try:
-                self._flush(self._mail)
-            except EOFError:
-                self._lost_mailroom()
-
-    def _flush(self, sock: FrameSocket) -> None:
-        if sock.flush():
-            return
-        writable = select.poll()
-        writable.register(sock.fileno(), select.POLLOUT)
-        while not sock.flush():
-            writable.poll(PAUSE_MS_MAX)
+        try:
+            self._mail.flush()
+        except EOFError:
+            self._lost_mailroom()
 
     def _pump(self, seconds: float) -> None:
-        self.flush()
+        try:
+            self._mail.write()
+        except EOFError:
+            self._lost_mailroom()
         pause = max(0, min(PAUSE_MS_MAX, int(seconds * 1000) + 1)) if seconds > 0 else 0
-        for fd, _ in self._poll.poll(pause):
+        for fd, events in self._poll.poll(pause):
             if fd == self._control.fileno():
                 self._read_control()
-            elif self._mail is not None and fd == self._mail.fileno():
+            elif fd == self._mail.fileno() and events != select.POLLOUT:
                 self._read_mail()
-        if self._requests and seconds <= 0 or self._interruptible:
+        if self._interruptible:
             self._expire()
 
     def _expire(self) -> None:
-        """Only requests end here; messages of timers wait for `due`."""
+        """Only calls that block end here; what goes on with an error waits for `due`."""
         now = time.monotonic()
         for ref, waiting in [(r, w) for r, w in self._requests.items() if w.deadline <= now]:
             if waiting.then is None:
@@ -313,29 +322,60 @@ class Process:
                 waiting.settled = True
 
     def _read_mail(self) -> None:
-        assert self._mail is not None
         try:
             frames = self._mail.receive()
         except EOFError:
             self._lost_mailroom()
             return
+        heard = self._signals_heard
         for frame in frames:
-            envelope = decode_envelope(frame)
-            if envelope.kind in (REPLY, ERROR):
-                self._settle(envelope)
+            self._sort_in(decode_envelope(frame))
+        if self._signals_heard != heard:
+            self.report(Heard(self._signals_heard))
+
+    def _sort_in(self, envelope: Envelope) -> None:
+        kind = envelope.kind
+        if kind in (REPLY, ERROR):
+            waiting = self._requests.get(envelope.ref)
+            if waiting is not None and waiting.then is not None:
+                self._keep(envelope)
             else:
-                self.mailbox.append(envelope)
+                self.settle(envelope)
+        elif kind in (DOWN, EXIT):
+            # After a mailroom's death the node says again what was not confirmed.
+            if envelope.ref > self._signals_heard:
+                self._signals_heard = envelope.ref
+                self._keep(envelope)
+        elif self._mailbox_bytes > MAILBOX_BYTES_MAX:
+            self._refuse(envelope)
+        else:
+            self._keep(envelope)
+
+    def _keep(self, envelope: Envelope) -> None:
+        self.mailbox.append(envelope)
+        self._mailbox_bytes += len(envelope.body) + ENVELOPE_BYTES
+
+    def _refuse(self, envelope: Envelope) -> None:
+        if envelope.kind == CALL:
+            limit = f"{MAILBOX_BYTES_MAX} bytes wait in its mailbox"
+            self.fail(envelope.frm, envelope.ref, Failure("overloaded", limit))
+            return
+        self._refused += 1
+        if self._refused.bit_count() == 1:  # at 1, 2, 4, 8, ..: often enough to be seen
+            text = f"its mailbox is full, {self._refused} messages were dropped so far"
+            print(f"{self.path}: {text}", file=sys.stderr)
 
     def _lost_mailroom(self) -> None:
         """Whoever waits for a reply is told; what is sent from now on waits for the next one."""
-        assert self._mail is not None
-        self._poll.unregister(self._mail.fileno())
-        self._mail.close()
-        self._mail = None
+        self._mail.lost()
         requests, self._requests = self._requests, {}
-        for waiting in requests.values():
+        for ref, waiting in requests.items():
             waiting.error = Disconnected(what=waiting.what, to=codec.wire_address(waiting.to))
-            self._finish_request(waiting)
+            if waiting.then is None:
+                waiting.settled = True
+            else:
+                self._agenda.remove(ref)
+                self._broken.append(waiting)
 
     def _read_control(self) -> None:
         try:
@@ -352,19 +392,8 @@ class Process:
             raise ShutDown
 
     def _rewire(self, fd: int) -> None:
-        if self._mail is not None:
-            self._lost_mailroom()
-        self._mail = FrameSocket(socket.socket(fileno=fd))
-        self._poll.register(fd, select.POLLIN)
-        while self._unsent:
-            self._mail.send(self._unsent.popleft())
-        self._unsent_bytes = 0
-
-
-class _Later:
-    """The message of a timer; never compared, since references differ."""
-
-    __slots__ = ("message",)
-
-    def __init__(self, message: Any) -> None:
-        self.message = message
+        while self._mail.up:  # what the dead mailroom had delivered is still there
+            self._read_mail()
+            if self._mail.up and self._mail.dry:
+                self._lost_mailroom()
+        self._mail.renew(FrameSocket(socket.socket(fileno=fd)))

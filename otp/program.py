@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 
 import msgspec
 
 from otp.frames import Ended, Spawn
 from otp.messages import Reason
+from otp.notify import VARIABLE
 
 EXIT_NOT_EXECUTED = 127
 """A shell's code for a command that could not be run."""
@@ -21,17 +23,26 @@ def execute(spawn: Spawn, control: socket.socket) -> int:
     """
     child = spawn.child
     environment = {**os.environ, **child.env}
-    environment.pop("NOTIFY_SOCKET", None)
+    environment.pop(VARIABLE, None)
     if spawn.notify:
-        environment["NOTIFY_SOCKET"] = spawn.notify
+        environment[VARIABLE] = spawn.notify
+    # Python ignores these, and what is ignored stays so in a program that does not expect it.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
     try:
         if child.cwd:
             os.chdir(child.cwd)
-        os.execvpe(child.command[0], list(child.command), environment)
     except OSError as error:
-        what = error.filename or child.command[0]
-        reason = Reason("crash", f"cannot run {what}: {error.strerror}")
-        frame = msgspec.msgpack.encode(Ended(reason, began=False))
-        control.setblocking(True)
-        control.sendall(len(frame).to_bytes(4, "big") + frame)
-        return EXIT_NOT_EXECUTED
+        return _failed(control, f"cannot change to the folder {child.cwd}: {error.strerror}")
+    try:
+        os.execvpe(child.command[0], list(child.command), environment)
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        return _failed(control, f"cannot run {child.command[0]}: {what}")
+
+
+def _failed(control: socket.socket, text: str) -> int:
+    frame = msgspec.msgpack.encode(Ended(Reason("crash", text), began=False))
+    control.setblocking(True)
+    control.sendall(len(frame).to_bytes(4, "big") + frame)
+    return EXIT_NOT_EXECUTED

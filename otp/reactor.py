@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 Callback = Callable[[], None]
+WAIT_SECONDS_MAX = 3600.0
+"""The longest wait for events: epoll takes no longer one, whatever a timer says."""
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
 
 
@@ -42,6 +44,7 @@ class Reactor:
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        self._forgotten: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._sequence = itertools.count()
         self._end_of_round: dict[Callback, None] = {}
@@ -60,9 +63,12 @@ class Reactor:
             self._epoll.register(fd, _READ)
 
     def write(self, source: HasFileno, callback: Callback | None) -> None:
-        """Call back when the source can be written to; None ends it. It must be read, too."""
+        """Call back when the source can be written to; None ends it.
+
+        Nothing happens for a source that is not read (any more): its reader saw the end.
+        """
         fd = source.fileno()
-        if (fd in self._writers) == (callback is not None):
+        if fd not in self._readers or (fd in self._writers) == (callback is not None):
             return
         if callback is None:
             del self._writers[fd]
@@ -77,10 +83,11 @@ class Reactor:
         self._writers.pop(fd, None)
         if self._readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+            self._forgotten.add(fd)
 
     def after(self, seconds: float, callback: Callback) -> Timer:
-        """Call back once, so many seconds from now."""
-        timer = Timer(self.now() + seconds, callback)
+        """Call back once, so many seconds from now (at once if that is no positive number)."""
+        timer = Timer(self.now() + (seconds if seconds > 0 else 0.0), callback)
         heapq.heappush(self._timers, (timer.at, next(self._sequence), timer))
         return timer
 
@@ -100,7 +107,10 @@ class Reactor:
 
     def run_once(self) -> None:
         """One round: wait, read, write, timers, then what was left for the end of the round."""
+        self._forgotten.clear()
         for fd, events in self._epoll.poll(self._timeout()):
+            if fd in self._forgotten:
+                continue  # closed in this round; its number may be another's by now
             if events & _READ and (callback := self._readers.get(fd)):
                 callback()
             if events & select.EPOLLOUT and (callback := self._writers.get(fd)):
@@ -118,7 +128,7 @@ class Reactor:
             heapq.heappop(self._timers)
         if not self._timers:
             return -1
-        return max(0.0, self._timers[0][0] - self.now())
+        return min(max(0.0, self._timers[0][0] - self.now()), WAIT_SECONDS_MAX)
 
     def _run_timers(self) -> None:
         now = self.now()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from otp import messages as m
 from otp import signals as s
@@ -33,6 +33,8 @@ def to_op(request: m.SupervisorRequest) -> s.Op:
 
 def to_reply(request: Any, result: s.Result, unit: Unit) -> Any:
     """What the caller gets: the reply that its request declares, or a Failure."""
+    if isinstance(result, s.Refused) and result.word in ("noproc", "overloaded"):
+        return Failure(result.word, f"the supervisor {unit.path}")
     if isinstance(result, s.Refused):
         detail = result.detail or (str(result.reason) if result.reason else "")
         return Failure("supervisor", f"{result.word}: {detail}" if detail else result.word)
@@ -49,10 +51,15 @@ def _started(request: Any, result: s.Ok, unit: Unit) -> m.ChildInfo | None:
     name = request.child.id if isinstance(request, m.StartChild) else ""
     name = request.label if isinstance(request, m.StartDynamic) else name
     name = request.id if isinstance(request, m.RestartChild) else name
-    state = "undefined" if result.ignored else "running"
+    state: Literal["running", "undefined"] = "undefined" if result.ignored else "running"
     process = None if result.pid is None else str(result.pid)
-    kind = "supervisor" if process is not None and ".s" in process else "worker"
-    return m.ChildInfo(name, state, kind, process, _os_pid(process, unit))  # type: ignore[arg-type]
+    return m.ChildInfo(name, state, _kind(process), process, _os_pid(process, unit))
+
+
+def _kind(process: str | None) -> Literal["worker", "supervisor"]:
+    """`<creation.s7@node>` is a supervisor, `<creation.7@node>` is not."""
+    serial = (process or "").rpartition("@")[0].rpartition(".")[2]
+    return "supervisor" if serial.startswith("s") else "worker"
 
 
 def _info(entry: s.ChildEntry, unit: Unit) -> m.ChildInfo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from otp import pickling
@@ -11,17 +11,15 @@ from otp.codec import decode_envelope, encode, parse_via
 from otp.frames import (
     CALL,
     CAST,
-    DEMONITOR,
-    DOWN,
     ERROR,
     HOPS_MAX,
-    LINK,
-    MONITOR,
+    INFO,
     MOVED,
     MSGPACK,
     PICKLE,
     REPLY,
-    UNLINK,
+    SIGNALS,
+    TIES,
     Envelope,
     Failure,
     Serve,
@@ -29,13 +27,16 @@ from otp.frames import (
 from otp.links import node_of
 from otp.messages import Reason, Via
 from otp.peers import Peer
-from otp.ports import CALLS_MAX, QUEUE_BYTES_MAX, Port
+from otp.ports import CALLS_MAX, QUEUE_BYTES_MAX, CallKey, Port, call_deadline
 from otp.starts import find
 
 MOVED_MAX = 10_000
 """How many keys' whereabouts are remembered; the oldest is forgotten first."""
-_FOR_THE_NODE = frozenset({MONITOR, DEMONITOR, LINK, UNLINK, DOWN})
-"""Links and monitors are the node's business: it sees these first, and posts what follows."""
+PEERS_MAX = 1_024
+"""Other nodes that may make themselves known; one more is not answered."""
+PASSED_ON_MAX = HOPS_MAX + 1
+"""Hops of a message that managers pass on: the last stray one may still find its server."""
+_MESSAGES = frozenset({CALL, CAST, INFO, REPLY, ERROR})
 
 
 class Topology(Protocol):
@@ -45,30 +46,32 @@ class Topology(Protocol):
         """The address that serves this key at this moment, or None. Must be quick and pure."""
 
 
+class Shell(Protocol):
+    """What a router needs of the mailroom around it."""
+
+    def now(self) -> float: ...
+    def to_node(self, frame: bytes, *, remote: bool) -> bool: ...
+    def dirty(self, port: Port) -> None: ...
+    def close(self, port: Port, text: str) -> None: ...
+    def make_peer(self, name: str, address: str) -> Peer: ...
+    def lost(self, node: str, text: str) -> None: ...
+
+
 class Router:
     """The mailroom's tables: local addresses, supervisors, other nodes, keys."""
 
-    def __init__(
-        self,
-        serve: Serve,
-        *,
-        clock: Callable[[], float],
-        to_node: Callable[[bytes], None],
-        dirty: Callable[[Port], None],
-        closed: Callable[[Port, str], None],
-        make_peer: Callable[[str, str], Peer],
-        unreachable: Callable[[str], None],
-    ) -> None:
+    def __init__(self, serve: Serve, shell: Shell) -> None:
         self.me = serve.node
         self._creation = serve.creation
-        self._clock, self._to_node, self._dirty, self._close = clock, to_node, dirty, closed
-        self._unreachable = unreachable
-        self._make_peer = make_peer
+        self._shell = shell
         self._ports: dict[str, Port] = {}
         self._local: dict[str, Port] = {}
         self._at_node: set[str] = set()
         self._moved: dict[str, str] = {}
-        self._peers = {n: make_peer(n, a) for n, a in serve.peers.items() if n != serve.node}
+        # Calls that our own processes wait for other nodes to answer: where, and until when.
+        self._abroad: dict[CallKey, tuple[str, float]] = {}
+        self._configured = serve.peers
+        self._peers = {n: shell.make_peer(n, a) for n, a in serve.peers.items() if n != self.me}
         self._topologies: dict[str, Topology] = {
             group: _topology(payload) for group, payload in serve.topologies.items()
         }
@@ -104,42 +107,73 @@ class Router:
         for address in [a for a, p in self._local.items() if p is port]:
             del self._local[address]
         self._fail_calls(port, Failure("serverdown", str(reason), reason))
-        self._close(port, "")
+        self._shell.close(port, "")
 
     def closed_port(self, port: Port) -> None:
         """A connection ended. A worker's calls wait for its node's word; a client's end here."""
-        if ".c" in port.process or port.peer:
-            self._ports.pop(port.process, None)
-            self._local.pop(port.process, None)
+        if port.kind == "worker":
+            return
+        self._ports.pop(port.process, None)
+        self._local.pop(port.process, None)
+        if port.peer:
+            self.lose(port.peer, "the other node closed its connection")
 
     def is_peer(self, port: Port, name: str, listen: str) -> None:
         """This incoming connection is another mailroom's, not a client's.
 
         A node that was not among our peers says where it listens, so that it can be answered.
         """
-        port.peer = name
-        if name not in self._peers and name != self.me and listen:
-            self._peers[name] = self._make_peer(name, listen)
+        if port.kind != "client" or not port.remote or name in ("", self.me):
+            self._shell.close(port, "it cannot be a mailroom of another node")
+            return
+        if any(other.peer == name for other in self._ports.values()):
+            self.lose(name, "it has connected again")
+        port.kind, port.peer = "link", name
         self._local.pop(port.process, None)
+        peer = self._peers.get(name)
+        if peer is None and listen and len(self._peers) < PEERS_MAX:
+            peer = self._peers[name] = self._shell.make_peer(name, listen)
+        if peer is not None:
+            if listen and name not in self._configured:
+                peer.address = listen
+            peer.heard()
 
     def outgoing(self, port: Port) -> Peer | None:
         """The peer whose link this port is."""
         peer = self._peers.get(port.peer)
         return peer if peer is not None and peer.port is port else None
 
-    def peer_lost(self, peer: Peer, waiting: Iterable[Envelope]) -> None:
-        """The link is down: whoever waits for an answer from there is told."""
+    def lose(self, node: str, text: str) -> None:
+        """One of the two connections with a node is lost, and with it the other."""
+        peer = self._peers.get(node)
+        if peer is None or not peer.fail(text):
+            self._hang_up(node, text)
+
+    def peer_lost(self, peer: Peer, text: str, waiting: Iterable[Envelope]) -> None:
+        """The link is down, or was not made: whoever waits for an answer from there is told."""
         failure = Failure("nodedown", peer.name)
-        if peer.port is not None:
-            self._fail_calls(peer.port, failure)
         for envelope in waiting:
-            self._fail(envelope, failure)
-        for via in [v for v, address in self._moved.items() if address.endswith(f"@{peer.name}")]:
+            if (envelope.frm, envelope.ref) not in self._abroad:
+                self._fail(envelope, failure)
+        for to, ref in [key for key, (node, _) in self._abroad.items() if node == peer.name]:
+            del self._abroad[to, ref]
+            self._answer(to, ref, failure)
+        for via in [v for v, address in self._moved.items() if node_of(address) == peer.name]:
             del self._moved[via]
+        self._hang_up(peer.name, text)
+
+    def _hang_up(self, node: str, text: str) -> None:
+        """Both nodes must come to one opinion, or one waits for what the other has given up."""
+        for port in [p for p in self._ports.values() if p.peer == node]:
+            port.peer = ""
+            self._shell.close(port, text)
+        self._shell.lost(node, text)
 
     def sweep(self) -> Iterator[tuple[str, int]]:
         """Forget calls that nobody waits for; yields (process, dropped messages) since last."""
-        now = self._clock()
+        now = self._shell.now()
+        for key in [key for key, (_, deadline) in self._abroad.items() if deadline < now]:
+            del self._abroad[key]
         outgoing = [p.port for p in self._peers.values() if p.port is not None]
         for port in [*self._ports.values(), *outgoing]:
             port.sweep(now)
@@ -155,28 +189,44 @@ class Router:
 
     def route(self, envelope: Envelope, frame: bytes, source: Port | None) -> None:
         """One frame goes where it belongs, or its sender hears why not."""
-        if source is not None:
-            if envelope.kind in _FOR_THE_NODE:
-                self._to_node(frame)
-                return
-            if envelope.codec == PICKLE and source.remote:
-                self._refuse_pickle(envelope)
-                return
-            if envelope.kind in (REPLY, ERROR):
-                source.answered(envelope.to, envelope.ref)
-            elif envelope.frm != source.process and not source.remote:
-                self._passed_on(envelope, source)
+        if source is not None and not self._admit(envelope, frame, source):
+            return
         port = self._local.get(envelope.to)
         if port is not None:
             self._deliver(envelope, frame, port)
         else:
-            self._route_further(envelope, frame)
+            self._route_further(envelope, frame, source)
 
-    def _route_further(self, envelope: Envelope, frame: bytes) -> None:
-        if envelope.kind == MOVED:
+    def _admit(self, envelope: Envelope, frame: bytes, source: Port) -> bool:
+        """Whether this goes on to its address; if not, it has been dealt with."""
+        if envelope.kind not in _MESSAGES or envelope.hops < 0:
+            self._special(envelope, frame, source)
+            return False
+        if envelope.codec == PICKLE and source.remote:
+            self._refuse_pickle(envelope)
+            return False
+        if envelope.kind in (REPLY, ERROR):
+            source.answered(envelope.to, envelope.ref)
+            self._abroad.pop((envelope.to, envelope.ref), None)
+        elif envelope.frm != source.process and source.kind == "worker":
+            self._passed_on(envelope, source)
+        if envelope.hops > PASSED_ON_MAX:
+            self._fail(envelope, Failure("noproc", envelope.via or envelope.to))
+            return False
+        return True
+
+    def _special(self, envelope: Envelope, frame: bytes, source: Port) -> None:
+        """What only mailrooms say to each other; from anybody else it is garbage."""
+        if source.kind == "link" and envelope.kind in TIES:
+            self._to_node(envelope, frame, source)
+        elif source.kind == "link" and envelope.kind == MOVED:
             self._learn(envelope)
-        elif envelope.to in self._at_node:
-            self._to_node(frame)
+        else:
+            self._shell.close(source, f"it sent a frame of kind {envelope.kind}")
+
+    def _route_further(self, envelope: Envelope, frame: bytes, source: Port | None) -> None:
+        if envelope.to in self._at_node:
+            self._to_node(envelope, frame, source)
         elif envelope.to.startswith("via:"):
             self._route_via(envelope, envelope.to)
         elif (node := node_of(envelope.to)) and node != self.me:
@@ -184,22 +234,54 @@ class Router:
         else:
             self._nobody(envelope)
 
+    def _to_node(self, envelope: Envelope, frame: bytes, source: Port | None) -> None:
+        if self._shell.to_node(frame, remote=source is not None and source.remote):
+            return
+        if envelope.kind == CALL:
+            self._fail(envelope, Failure("overloaded", "the node process is behind"))
+        elif envelope.kind in TIES and source is not None:
+            self.lose(source.peer, "the node process is behind")
+
     def _deliver(self, envelope: Envelope, frame: bytes, port: Port) -> None:
         if not port.open:
             self._nobody(envelope)
             return
-        if envelope.kind == CALL:
-            if len(port.calls) >= CALLS_MAX:
-                self._fail(envelope, Failure("overloaded", f"{CALLS_MAX} calls wait there"))
-                return
-            port.expect(envelope, self._clock())
+        if envelope.kind == CALL and not self._expect(envelope, port):
+            return
         if port.offer(envelope, frame):
-            self._dirty(port)
+            self._shell.dirty(port)
         elif envelope.kind == CALL:
             port.answered(envelope.frm, envelope.ref)
+            self._abroad.pop((envelope.frm, envelope.ref), None)
             self._fail(envelope, Failure("overloaded", f"{QUEUE_BYTES_MAX} bytes wait there"))
-        elif envelope.kind in (REPLY, ERROR):
-            self._close(port, "its queue for replies is full")
+        elif envelope.kind in SIGNALS:
+            self._shell.close(port, "its queue is full, and so is the room for replies and signals")
+
+    def _expect(self, envelope: Envelope, port: Port) -> bool:
+        """Remember who must be told if no answer comes; False if too many wait already.
+
+        The node of the server answers for the server's end, that of the caller for lost links.
+        """
+        key = (envelope.frm, envelope.ref)
+        if port.kind == "link":
+            return self._expect_abroad(envelope, port.peer)
+        self._abroad.pop(key, None)
+        if len(port.calls) >= CALLS_MAX:
+            self._fail(envelope, Failure("overloaded", f"{CALLS_MAX} calls wait there"))
+            return False
+        port.expect(envelope, self._shell.now())
+        return True
+
+    def _expect_abroad(self, envelope: Envelope, node: str) -> bool:
+        if node_of(envelope.frm) != self.me:
+            return True
+        if len(self._abroad) >= CALLS_MAX:
+            text = f"{CALLS_MAX} calls to other nodes wait"
+            self._fail(envelope, Failure("overloaded", text))
+            return False
+        deadline = call_deadline(envelope, self._shell.now())
+        self._abroad[envelope.frm, envelope.ref] = (node, deadline)
+        return True
 
     def _send_to_peer(self, envelope: Envelope, frame: bytes, node: str) -> None:
         peer = self._peers.get(node)
@@ -207,16 +289,20 @@ class Router:
             self._deliver(envelope, frame, peer.port)
             return
         obstacle = peer.queue(envelope, frame) if peer is not None else "down"
-        if obstacle == "full":
+        if not obstacle:
+            if envelope.kind == CALL and not self._expect_abroad(envelope, node):
+                return
+        elif envelope.kind in SIGNALS:
+            self.lose(node, f"a signal found the way there {obstacle}")
+        elif obstacle == "full":
             self._fail(envelope, Failure("overloaded", f"the link to {node} is being made"))
-        elif obstacle == "down":
+        else:
+            self._moved.pop(envelope.via, None)
             self._fail(envelope, Failure("nodedown", node))
-            if envelope.kind in (MONITOR, LINK):
-                self._unreachable(node)
 
     def _nobody(self, envelope: Envelope) -> None:
         """There is no such process here; what was sent to a key may be elsewhere by now."""
-        if envelope.via and envelope.hops < HOPS_MAX and envelope.kind in (CALL, CAST):
+        if envelope.via and envelope.kind in (CALL, CAST):
             self._moved.pop(envelope.via, None)
             self._route_via(envelope, envelope.via)
         else:
@@ -226,7 +312,7 @@ class Router:
 
     def _route_via(self, envelope: Envelope, via: str) -> None:
         address = self._moved.get(via) or self._locate(via)
-        if address is None:
+        if address is None or envelope.hops >= HOPS_MAX:
             self._fail(envelope, Failure("noproc", via))
             return
         envelope.to, envelope.via = address, via
@@ -239,25 +325,32 @@ class Router:
         if via is None or topology is None:
             return None
         try:
-            return topology.locate(via)
+            address = topology.locate(via)
         except Exception as error:  # a user's class: its fault must not end the mailroom
             print(f"topology of {via.group!r} failed: {error!r}", file=sys.stderr)
             return None
+        return address if isinstance(address, str) else None
 
     def _passed_on(self, envelope: Envelope, source: Port) -> None:
         """A manager passed a call on: it owes no answer now, and the sender learns the way."""
         source.answered(envelope.frm, envelope.ref)
-        node = node_of(envelope.frm)
-        if not envelope.via:
-            return
-        if node == self.me:
-            self._remember(envelope.via, envelope.to)
-        elif node in self._peers:
-            moved = Envelope(MOVED, f"mailroom@{node}", envelope.to, 0, 0, 0, MSGPACK, envelope.via, b"")
+        to, node = envelope.to, node_of(envelope.frm)
+        if envelope.via and node == self.me:
+            self._remember(envelope.via, to)
+        elif envelope.via and node in self._peers:
+            where = to if node_of(to) else f"{to}@{self.me}"
+            mailroom, caller = f"mailroom@{node}", envelope.frm.encode()
+            moved = Envelope(
+                MOVED, mailroom, where, envelope.ref, 0, 0, MSGPACK, envelope.via, caller
+            )
             self._send_to_peer(moved, encode(moved), node)
 
     def _learn(self, envelope: Envelope) -> None:
+        """A key is served at `frm`; so is the call that led there, which it answers for now."""
         self._remember(envelope.via, envelope.frm)
+        key = (envelope.body.decode(errors="replace"), envelope.ref)
+        if key in self._abroad:
+            self._abroad[key] = (node_of(envelope.frm), self._abroad[key][1])
 
     def _remember(self, via: str, address: str) -> None:
         self._moved.pop(via, None)
@@ -282,8 +375,14 @@ class Router:
             self._answer(to, ref, failure)
 
     def _refuse_pickle(self, envelope: Envelope) -> None:
+        """Its sender hears that; where it is a reply, whoever waits for it."""
         text = "it travels as pickle, which is refused from the network; declare an otp.Request"
-        self._fail(envelope, Failure("undecodable", text))
+        failure = Failure("undecodable", text)
+        if envelope.kind == REPLY:
+            self._abroad.pop((envelope.to, envelope.ref), None)
+            self._answer(envelope.to, envelope.ref, failure)
+        else:
+            self._fail(envelope, failure)
 
 
 def _topology(payload: bytes) -> Any:

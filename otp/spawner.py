@@ -6,14 +6,16 @@ counts as the reason; the wait status, which only the zygote has, decides that i
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -37,11 +39,12 @@ from otp.frames import (
     Warm,
 )
 from otp.messages import KILLED, NORMAL, SHUTDOWN, Reason, WireChild
+from otp.notify import NotifySocket
 from otp.reactor import Reactor, Timer
-from otp.transport import FrameSocket
+from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
 
-NOTIFY_BYTES_MAX = 4096
-"""The longest sd_notify message that is read."""
+OPEN_FILES_MAX = 1_048_576
+"""As many descriptors as a node takes where it may have any number."""
 
 _from_worker = msgspec.msgpack.Decoder(FromWorker).decode
 _from_zygote = msgspec.msgpack.Decoder(FromZygote).decode
@@ -58,7 +61,9 @@ class Owner(Protocol):
 class Running:
     """One OS process from spawn to reaping."""
 
-    def __init__(self, serial: int, process: str, path: str, child: WireChild, owner: Owner) -> None:
+    def __init__(
+        self, serial: int, process: str, path: str, child: WireChild, owner: Owner
+    ) -> None:
         self.serial, self.process, self.path, self.child = serial, process, path, child
         self.owner = owner
         self.shown = path
@@ -68,9 +73,9 @@ class Running:
         self.told = False
         self.said: Reason | None = None
         self.started_at = time.time()
-        self.control: FrameSocket
+        self.control: FrameSocket | None = None
         self.timer: Timer | None = None
-        self.notify: socket.socket | None = None
+        self.notify: NotifySocket | None = None
         self.reader: Callable[[bytes], bool] | None = None
 
     @property
@@ -96,6 +101,7 @@ class Spawner:
         self._node, self._creation, self._run_dir = node, creation, run_dir
         self._lost, self._warm, self._fault = lost, warm, fault
         self._serial = 0
+        self._open_files = _raise_open_files()
         self._preload: Preload
         self._channel: FrameSocket
         self._closing = False
@@ -108,12 +114,14 @@ class Spawner:
     def start(self, modules: tuple[str, ...], path: tuple[str, ...]) -> None:
         """Execute a fresh zygote; `warm` is called when it is ready to fork."""
         ours, theirs = socket.socketpair()
-        self._preload = Preload(modules, path)
+        self._preload = Preload(modules, path, self._open_files)
         self.zygote = subprocess.Popen(
-            [sys.executable, "-m", "otp.zygote", str(theirs.fileno())], pass_fds=[theirs.fileno()]
+            [sys.executable, "-m", "otp.zygote", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,  # several readers of one terminal would steal from each other
         )
         theirs.close()
-        self._channel = FrameSocket(ours)
+        self._channel = FrameSocket(ours, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
         self._reactor.read(self._channel, self._read_zygote)
         self._tell_zygote(self._preload)
 
@@ -186,33 +194,41 @@ class Spawner:
         process = f"<{self._creation}.{self._serial}@{self._node}>"
         running = Running(self._serial, process, path, child, owner)
         self.running[running.serial] = running
-        ours, theirs = socket.socketpair()
-        running.control = FrameSocket(ours)
-        self._reactor.read(running.control, lambda: self._read_worker(running))
-        fds, mail = [theirs], None
-        if running.has_mail:
-            mail, inner = socket.socketpair()
-            fds.append(inner)
-        spawn = Spawn(
-            running.serial,
-            process,
-            path,
-            child,
-            role=_role(child),
-            notify=self._open_notify(running),
-            node=self._node,
-            fds=len(fds),
-            extra=extra,
-        )
-        self._tell_zygote(spawn, tuple(sock.fileno() for sock in fds))
-        for sock in fds:
-            sock.close()
-        return running, mail
+        try:
+            return running, self._spawn(running, extra)
+        except (OSError, ValueError) as error:  # out of descriptors, say: this child's trouble only
+            text = f"it could not be started: {error}"
+            self._reactor.after(0, lambda: self._forked(running, 0, text))
+            return running, None
+
+    def _spawn(self, running: Running, extra: bytes) -> socket.socket | None:
+        with contextlib.ExitStack() as opened:
+            ours, theirs = socket.socketpair()
+            fds, mail = [opened.enter_context(theirs)], None
+            running.control = FrameSocket(ours, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
+            self._reactor.read(running.control, lambda: self._read_worker(running))
+            if running.has_mail:
+                mail, inner = socket.socketpair()
+                fds.append(opened.enter_context(inner))
+            spawn = Spawn(
+                running.serial,
+                running.process,
+                running.path,
+                running.child,
+                role=_role(running.child),
+                notify=self._open_notify(running),
+                node=self._node,
+                fds=len(fds),
+                extra=extra,
+            )
+            self._tell_zygote(spawn, tuple(sock.fileno() for sock in fds))
+        return mail
 
     def tell(self, running: Running, message: Control, fds: tuple[int, ...] = ()) -> None:
         """Send a worker a control message."""
-        running.control.send(encode(message), fds)
-        self._soon(running.control)
+        if running.control is not None:
+            running.control.send(encode(message), fds)
+            self._soon(running.control)
 
     def stop(self, running: Running, shutdown: float | str) -> None:
         """Ask it to end and see to it that it does; the owner hears `ended`."""
@@ -240,19 +256,25 @@ class Spawner:
 
     def _forked(self, running: Running, pid: int, text: str) -> None:
         running.os_pid = pid
-        if pid == 0:
-            del self.running[running.serial]
+        if pid == 0 and self.running.pop(running.serial, None) is not None:
             self._release(running)
             running.owner.ended(running, Reason("crash", text))
 
     def _read_worker(self, running: Running) -> None:
+        assert running.control is not None
         try:
-            frames = running.control.receive()
+            self._take(running, running.control.receive())
         except EOFError:
             self._reactor.forget(running.control)
             if running.child.kind == "program" and running.said is None:
                 self._executed(running)
-            return
+        except (ProtocolError, ValueError, RecursionError) as error:
+            self._fault(f"{running.shown} is killed: it sent its node no message ({error})")
+            self._reactor.forget(running.control)
+            self.kill(running)
+
+    def _take(self, running: Running, frames: list[bytes]) -> None:
+        """What a process says of itself."""
         for frame in frames:
             if running.reader is not None and running.reader(frame):
                 continue
@@ -268,7 +290,8 @@ class Spawner:
     def _began(self, running: Running) -> None:
         if not running.began and not running.settled:
             running.began = True
-            self._clear_timer(running)
+            if not running.told:  # else the timer is the one that ends it
+                self._clear_timer(running)
             running.owner.began(running)
 
     def _reaped(self, running: Running, status: int) -> None:
@@ -279,24 +302,22 @@ class Spawner:
 
     def _drain(self, running: Running) -> None:
         """What it said before it died was sent before we hear that it did."""
+        assert running.control is not None
         try:
-            frames = running.control.receive()
-        except (EOFError, OSError):
-            return
-        for frame in frames:
-            if running.reader is not None and running.reader(frame):
-                continue
-            message = _from_worker(frame)
-            if isinstance(message, Began):
-                self._began(running)
-            elif isinstance(message, Ended):
-                running.said = message.reason
+            running.control.dry = False
+            while not running.control.dry:
+                self._take(running, running.control.receive())
+        except (EOFError, ProtocolError, ValueError, RecursionError):
+            return  # it is dead; nothing worse can happen to it for what it says
 
     def _release(self, running: Running) -> None:
         self._clear_timer(running)
-        self._reactor.forget(running.control)
-        running.control.close()
-        self._close_notify(running)
+        if running.control is not None:
+            self._reactor.forget(running.control)
+            running.control.close()
+        if running.notify is not None:
+            running.notify.close()
+            running.notify = None
 
     def _set_timer(self, running: Running, seconds: float, then: Callable[[], None]) -> None:
         self._clear_timer(running)
@@ -319,38 +340,29 @@ class Spawner:
         if running.child.ready != "notify":
             return ""
         path = os.path.join(self._run_dir, f"notify-{running.serial}")
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        sock.bind(path)
-        running.notify = sock
-        self._reactor.read(sock, lambda: self._read_notify(running))
+        running.notify = NotifySocket(self._reactor, path, lambda: self._began(running))
         self._set_timer(running, running.child.ready_timeout, lambda: self._not_ready(running))
         return path
-
-    def _read_notify(self, running: Running) -> None:
-        assert running.notify is not None
-        try:
-            text = running.notify.recv(NOTIFY_BYTES_MAX)
-        except BlockingIOError:
-            return
-        if b"READY=1" in text.split(b"\n"):
-            self._began(running)
 
     def _not_ready(self, running: Running) -> None:
         seconds = running.child.ready_timeout
         running.said = Reason("crash", f"not ready after {seconds:g} s (no READY=1 by sd_notify)")
         self.kill(running)
 
-    def _close_notify(self, running: Running) -> None:
-        if running.notify is not None:
-            self._reactor.forget(running.notify)
-            path = running.notify.getsockname()
-            running.notify.close()
-            running.notify = None
-            os.unlink(path)
+
+def _raise_open_files() -> int:
+    """Each child costs the node descriptors: take what may be had; the soft limit until now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    if 0 <= soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return soft
 
 
-def _role(child: WireChild) -> str:
-    return child.kind if child.kind in ("program", "mailroom") else "worker"
+def _role(child: WireChild) -> Literal["worker", "program", "mailroom"]:
+    if child.kind == "program" or child.kind == "mailroom":
+        return child.kind
+    return "worker"
 
 
 def _reason(running: Running, status: int) -> Reason:
@@ -363,10 +375,18 @@ def _reason(running: Running, status: int) -> Reason:
             return KILLED
         if running.told and number == running.child.stop_signal:
             return SHUTDOWN
-        return Reason("crash", f"ended by {signal.Signals(number).name}")
+        return Reason("crash", f"ended by {_signal_name(number)}")
     if running.said is not None:
         return running.said
     if running.told:
         return SHUTDOWN
     code = os.waitstatus_to_exitcode(status)
     return NORMAL if code == 0 else Reason("crash", f"exit code {code}")
+
+
+def _signal_name(number: int) -> str:
+    """ "SIGSEGV"; real-time signals between the first and the last have numbers only."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -6,10 +6,11 @@ queue, so a machine's effects are all done before the next input reaches any mac
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Protocol
 
 from otp import messages as m
 from otp import signals as s
@@ -19,6 +20,12 @@ from otp.spawner import Running, Spawner
 from otp.strategy import Supervision
 
 Answer = Callable[[s.Result], None]
+
+
+AUTO_SHUTDOWN = Reason("shutdown", "auto_shutdown")
+"""Why a supervisor has ended whose significant children have: as it was told to."""
+NAMES_MAX = 100
+"""How many children that are gone a supervisor remembers besides those that run."""
 
 
 class Unit:
@@ -36,6 +43,14 @@ class Unit:
         self.last_exit: dict[str, str] = {}
         self.started_at = time.time()
 
+    def forget_strangers(self) -> None:
+        """Ids and labels may never come again: a pool must not remember each job that it had."""
+        if len(self.restarts) > 2 * len(self.processes) + NAMES_MAX:
+            here = {entry.id for entry in self.machine.entries()}
+            for known in (self.restarts, self.last_exit):
+                for name in known.keys() - here:
+                    del known[name]
+
     def below(self, id: str) -> tuple[str, str]:
         """The report path and the address of a child."""
         return f"{self.path}/{id}", f"{self.address}/{id}" if self.address else id
@@ -50,13 +65,29 @@ def as_child(spec: WireChild | WireSupervisor) -> s.Child:
         significant=spec.significant,
         type="supervisor" if isinstance(spec, WireSupervisor) else "worker",
         payload=spec,
+        startable=isinstance(spec, WireSupervisor) or spec.kind != "program" or bool(spec.command),
     )
 
 
-class Shell:
-    """The supervisors of one node. Its owner hears reports, starts, ends, and when a root is gone."""
+class Owner(Protocol):
+    """Who hears of all that happens to the supervisors of a node."""
 
-    def __init__(self, reactor: Reactor, spawner: Spawner, owner: Any, creation: str, node: str) -> None:
+    def unit_made(self, unit: Unit) -> None: ...
+    def unit_gone(self, unit: Unit, reason: Reason) -> None: ...
+    def root_ready(self, unit: Unit) -> None: ...
+    def root_gone(self, unit: Unit, reason: Reason, error: str) -> None: ...
+    def spawned(self, running: Running, mail: socket.socket | None) -> None: ...
+    def ended(self, running: Running, reason: Reason) -> None: ...
+    def answered(self, unit: Unit, request_id: Hashable, result: s.Result) -> None: ...
+    def report(self, report: Report) -> None: ...
+
+
+class Shell:
+    """The supervisors of one node: machines in, processes out."""
+
+    def __init__(
+        self, reactor: Reactor, spawner: Spawner, owner: Owner, creation: str, node: str
+    ) -> None:
         self._reactor, self._spawner, self._owner = reactor, spawner, owner
         self._inbox: deque[tuple[Unit, s.Input]] = deque()
         self._pumping = False
@@ -115,7 +146,8 @@ class Shell:
             case s.StopMany(stops, shutdown):
                 for stop in stops:
                     self._stop(unit, stop.key, shutdown)
-            case s.Orphan(key):
+            case s.Orphan(key, pid):
+                self._pids.pop(pid, None)
                 self._stop(unit, key, "brutal_kill")
             case s.Reply(request_id, result):
                 self._owner.answered(unit, request_id, result)
@@ -159,7 +191,7 @@ class Shell:
             self._inbox.append((unit.parent, s.Started(unit.key, unit.process)))
 
     def _gone(self, unit: Unit, reason: Reason, error: str) -> None:
-        self._owner.unit_gone(unit)
+        self._owner.unit_gone(unit, reason)
         if unit.parent is None:
             self._owner.root_gone(unit, reason, error)
             return
@@ -189,7 +221,7 @@ class Shell:
         self.feed(unit, s.Ignored(key))
 
     def ended(self, running: Running, reason: Reason) -> None:
-        """The process is reaped: first the owner (names, callers, monitors), then its supervisor."""
+        """It is reaped: first the owner (names, callers, monitors), then its supervisor."""
         unit, key = self._where.pop(running.serial)
         self._owner.ended(running, reason)
         if unit.processes.get(key) is running:
@@ -213,13 +245,18 @@ class Shell:
             case "child_started":
                 count = unit.restarts.get(report.id, -1) + 1
                 unit.restarts[report.id] = count
+                unit.forget_strangers()
                 made = m.ChildStarted(path, at, pid, count)
             case "child_exited":
                 reason = report.reason or m.NORMAL
                 unit.last_exit[report.id] = str(reason)
-                made = m.ChildExited(path, at, self._pids.pop(report.pid, 0), reason, report.restart)
+                pid = self._pids.pop(report.pid, 0)
+                made = m.ChildExited(path, at, pid, reason, report.restart)
             case "child_start_failed":
                 made = m.ChildStartFailed(path, at, report.reason or m.NORMAL)
-            case "gave_up" | "auto_shutdown":
+            case "gave_up":
                 made = m.GaveUp(unit.path, at, report.reason or m.SHUTDOWN)
+            case "auto_shutdown":
+                made = m.GaveUp(unit.path, at, AUTO_SHUTDOWN)
         self._owner.report(made)
+

@@ -7,6 +7,7 @@ here as a state machine so that a silent stranger blocks nobody.
 
 from __future__ import annotations
 
+import errno
 import hmac
 import os
 import socket
@@ -16,6 +17,8 @@ from collections.abc import Iterable
 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 """The longest frame that anyone may announce: beyond it the connection is closed at once."""
+CONTROL_FRAME_BYTES_MAX = FRAME_BYTES_MAX + 1024 * 1024
+"""The same between a node and its own processes, where a frame may be wrapped in another."""
 READ_BYTES = 256 * 1024
 """How much one read takes: large enough to batch, small enough to be fair to other sockets."""
 HANDSHAKE_FRAME_BYTES_MAX = 256
@@ -35,17 +38,21 @@ class FrameSocket:
     """A non-blocking stream socket that speaks in frames, and may carry descriptors with them.
 
     `receive()` gives the frames that have arrived; `send()` only queues, `flush()` writes. The
-    owner watches `waiting` (bytes not yet written) and keeps it below a bound of its own.
+    owner watches `waiting` (bytes not yet written) and keeps it below a bound of its own. `dry`
+    says that the last `receive` found nothing more to read.
     """
 
-    __slots__ = ("_fds_expected", "_in", "_out", "fds", "frame_bytes_max", "sock", "waiting")
+    __slots__ = ("_fds_expected", "_in", "_out", "dry", "fds", "frame_bytes_max", "sock", "waiting")
 
-    def __init__(self, sock: socket.socket, *, fds: bool = False) -> None:
+    def __init__(
+        self, sock: socket.socket, *, fds: bool = False, frame_bytes_max: int = FRAME_BYTES_MAX
+    ) -> None:
         sock.setblocking(False)
         self.sock = sock
         self.fds: deque[int] = deque()
-        self.frame_bytes_max = FRAME_BYTES_MAX
+        self.frame_bytes_max = frame_bytes_max
         self.waiting = 0
+        self.dry = False
         self._fds_expected = fds
         self._in = bytearray()
         self._out: deque[tuple[memoryview, list[int]]] = deque()
@@ -53,43 +60,58 @@ class FrameSocket:
     def fileno(self) -> int:
         return self.sock.fileno()
 
-    def receive(self) -> list[bytes]:
-        """The frames that have arrived, perhaps none.
+    def receive(self, most: int | None = None) -> list[bytes]:
+        """The frames that have arrived (at most so many; the rest stay), perhaps none.
 
         Raises EOFError when the other side is gone, ProtocolError for a frame over the bound.
         """
         try:
             data = self._read()
         except BlockingIOError:
-            return []
-        except ConnectionError as error:
+            self.dry = True
+            return self._split(most) if self._in else []
+        except OSError as error:
             raise EOFError(str(error)) from error
-        if not data:
-            raise EOFError("closed by the other side")
-        self._in += data
-        return self._split()
+        self.dry = False
+        if data:
+            self._in += data
+            return self._split(most)
+        # What was sent before the end counts, so the end comes after it.
+        if frames := self._split(most):
+            return frames
+        raise EOFError("closed by the other side")
+
+    @property
+    def buffered(self) -> bool:
+        """Something has been read that `receive` has not given yet; no poll will tell of it."""
+        return bool(self._in)
 
     def _read(self) -> bytes:
         if not self._fds_expected:
             return self.sock.recv(READ_BYTES)
-        data, ancillary, _, _ = self.sock.recvmsg(READ_BYTES, _FDS_SPACE)
+        # Without CLOEXEC a program would inherit the descriptors of whoever executes it.
+        data, ancillary, flags, _ = self.sock.recvmsg(
+            READ_BYTES, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC
+        )
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self.fds.extend(struct.unpack(f"{len(payload) // 4}i", payload))
+        if flags & socket.MSG_CTRUNC:
+            raise EOFError("descriptors were lost: too many open files")
         return data
 
-    def _split(self) -> list[bytes]:
-        buffer, offset, frames = self._in, 0, []
-        end = len(buffer)
-        while end - offset >= 4:
+    def _split(self, most: int | None) -> list[bytes]:
+        frames: list[bytes] = []
+        buffer, offset, end = self._in, 0, len(self._in)
+        while end - offset >= _LENGTH.size and len(frames) != most:
             (length,) = _LENGTH.unpack_from(buffer, offset)
             if not 0 <= length <= self.frame_bytes_max:
                 raise ProtocolError(
                     f"a frame of {length} bytes; at most {self.frame_bytes_max} are accepted"
                 )
-            if end - offset - 4 < length:
+            if end - offset - _LENGTH.size < length:
                 break
-            offset += 4
+            offset += _LENGTH.size
             frames.append(bytes(buffer[offset : offset + length]))
             offset += length
         if offset:
@@ -97,7 +119,12 @@ class FrameSocket:
         return frames
 
     def send(self, frame: bytes, fds: Iterable[int] = ()) -> None:
-        """Queue a frame. Descriptors are duplicated into the queue, the caller keeps its own."""
+        """Queue a frame. Descriptors are duplicated into the queue, the caller keeps its own.
+
+        Raises ValueError for a frame that the other side would not accept.
+        """
+        if len(frame) > self.frame_bytes_max:
+            raise ValueError(f"a frame of {len(frame)} bytes; at most {self.frame_bytes_max}")
         data = _LENGTH.pack(len(frame)) + frame
         self.waiting += len(data)
         self._out.append((memoryview(data), [os.dup(fd) for fd in fds]))
@@ -122,19 +149,25 @@ class FrameSocket:
         except BlockingIOError:
             return False
         except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:
+                return False  # too many descriptors on their way; it passes when they are read
             raise EOFError(str(error)) from error
         return True
 
     def _next_chunk(self) -> tuple[memoryview, list[int]]:
-        """The head of the queue; small frames without descriptors are joined into one write."""
+        """The head of the queue; small frames are joined, up to one that carries descriptors.
+
+        So a death and the start that follows it, queued together, also arrive together.
+        """
         out = self._out
-        if len(out) > 1 and not out[0][1] and len(out[0][0]) < READ_BYTES:
-            parts, size = [], 0
-            while out and not out[0][1] and size < READ_BYTES:
-                part = out.popleft()[0]
-                parts.append(part)
-                size += len(part)
-            out.appendleft((memoryview(b"".join(parts)), []))
+        parts: list[memoryview] = []
+        fds: list[int] = []
+        size = 0
+        while out and not fds and size < READ_BYTES:
+            part, fds = out.popleft()
+            parts.append(part)
+            size += len(part)
+        out.appendleft((parts[0] if len(parts) == 1 else memoryview(b"".join(parts)), fds))
         return out[0]
 
     def close(self) -> None:
@@ -158,7 +191,9 @@ def peer_uid(sock: socket.socket) -> int:
 
 # ---------------------------------------------------------------- the handshake
 
-_CHALLENGE, _WELCOME, _FAILURE = b"#CHALLENGE#", b"#WELCOME#", b"#FAILURE#"
+_CHALLENGE, _WELCOME = b"#CHALLENGE#", b"#WELCOME#"
+REJECTED = b"#FAILURE#"
+"""What one who fails the handshake is told before the connection is closed."""
 _DIGESTS = {b"{md5}": "md5", b"{sha256}": "sha256", b"{sha384}": "sha384"}
 _CHALLENGE_BYTES = 40
 _MD5_BYTES = 16
@@ -194,6 +229,8 @@ class Handshake:
 
     def feed(self, frame: bytes) -> list[bytes]:
         """One frame in, the frames to send out; sets `done`. Raises AuthenticationError."""
+        if self.done:
+            raise AuthenticationError("the handshake is over")
         step = self._steps.popleft()
         reply = getattr(self, f"_{step}")(frame)
         self.done = not self._steps

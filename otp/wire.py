@@ -83,7 +83,7 @@ def payload(start: type | Callable[..., Any] | str, args: dict[str, Any]) -> byt
     Annotations of a class that travels by value are resolved here, where its names mean something.
     """
     types = None
-    if inspect.isclass(start) and issubclass(start, GenServer) and start.__module__ == "__main__":
+    if inspect.isclass(start) and issubclass(start, GenServer) and pickling.by_value(start):
         types = codec.handler_types(start)
     return pickling.dumps((start, args, types))
 

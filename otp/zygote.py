@@ -8,6 +8,7 @@ is gone (end of file), all is killed and the zygote leaves.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -16,22 +17,27 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Collection, Iterator
 
 import msgspec
 
 from otp.child import become
 from otp.frames import Control, Forked, Kill, Preload, Reaped, Restarted, Spawn, Unforkable, Warm
-from otp.reactor import Reactor
-from otp.transport import FrameSocket
+from otp.reactor import Reactor, Timer
+from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
 
 STRAYS_SECONDS_MAX = 2.0
-"""How long to chase what a dead child left behind before its death is reported all the same."""
+"""How long the report of a death waits for the end of what the dead child left behind."""
+LEAVE_SECONDS_MAX = 10.0
+"""How long a zygote whose node is gone kills what is below it before it leaves all the same."""
 STRAYS_PAUSE_SECONDS = 0.005
 """Between two looks at /proc while strays are dying."""
 
 _encode = msgspec.msgpack.encode
 _decode = msgspec.msgpack.Decoder(Preload | Spawn | Kill).decode
 _PR_SET_CHILD_SUBREAPER = 36
+# Not every kernel is built with it; looking at all processes is slower and as good.
+_KERNEL_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
 def subreaper() -> None:
@@ -43,22 +49,51 @@ def subreaper() -> None:
 
 def children(pid: int) -> set[int]:
     """The living children of a process, by /proc (zombies of other parents are not seen here)."""
+    if not _KERNEL_LISTS_CHILDREN:
+        return {int(p) for p in os.listdir("/proc") if p.isdigit() and _parent(p) == pid}
     found: set[int] = set()
-    try:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
         for task in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{task}/children") as file:
                 found.update(map(int, file.read().split()))
-    except FileNotFoundError:
-        return found
     return found
+
+
+def _parent(pid: str) -> int:
+    """Its parent, or 0 where it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def kill_quietly(pid: int, number: int = signal.SIGKILL) -> None:
     """Signal a process that may be gone already."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has become somebody else's
         os.kill(pid, number)
-    except ProcessLookupError:
-        return
+
+
+def reaped() -> Iterator[tuple[int, int]]:
+    """(pid, wait status) of each child that has ended."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            yield ended
+
+
+def kill_all_below(seconds: float, *, spared: Collection[int] = ()) -> list[tuple[int, int]]:
+    """Kill all children and all that they leave to us, until none is left or the time is over.
+
+    Those spared are only waited for. The result is (pid, wait status) of all that have ended.
+    """
+    ended: list[tuple[int, int]] = []
+    deadline = time.monotonic() + seconds
+    while (alive := children(os.getpid())) and time.monotonic() < deadline:
+        for pid in alive.difference(spared):
+            kill_quietly(pid)
+        ended += reaped()
+        time.sleep(STRAYS_PAUSE_SECONDS)
+    return ended
 
 
 def thread_count() -> int:
@@ -71,14 +106,14 @@ class Zygote:
 
     def __init__(self, node: socket.socket) -> None:
         self._reactor = Reactor()
-        self._node = FrameSocket(node, fds=True)
+        self._node = FrameSocket(node, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
         self._pids: dict[int, int] = {}
         self._serials: dict[int, int] = {}
         self._held: list[tuple[float, Reaped]] = []
+        self._chase: Timer | None = None
+        self._open_files = 0
         self._excluded = set(filter(None, os.environ.pop("OTP_ZYGOTE_EXCLUDED", "").split(",")))
-        self._child_read, self._child_write = os.pipe()
-        for fd in (self._child_read, self._child_write):
-            os.set_blocking(fd, False)
+        self._child_read, self._child_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
         """Serve until the node is gone."""
@@ -96,12 +131,13 @@ class Zygote:
     def _read_node(self) -> None:
         try:
             frames = self._node.receive()
-        except EOFError:
+        except (EOFError, ProtocolError):
             self._leave()
             return
         for frame in frames:
             match _decode(frame):
-                case Preload(modules, path):
+                case Preload(modules, path, open_files):
+                    self._open_files = open_files
                     self._preload(modules, path)
                 case Spawn() as spawn:
                     self._spawn(spawn)
@@ -127,7 +163,7 @@ class Zygote:
                 continue
             try:
                 importlib.import_module(name)
-            except Exception as error:  # a child that needs it will fail, and say so itself
+            except (Exception, SystemExit) as error:  # a child that needs it will say so itself
                 self._tell(Unforkable(name, f"import failed: {type(error).__name__}: {error}"))
                 continue
             if thread_count() > 1:
@@ -168,7 +204,7 @@ class Zygote:
         self._node.close()
         os.close(self._child_read)
         os.close(self._child_write)
-        become(spawn, fds, parent=zygote)
+        become(spawn, fds, parent=zygote, open_files=self._open_files)
 
     def _signal(self, serial: int, number: int) -> None:
         pid = self._pids.get(serial)
@@ -178,59 +214,44 @@ class Zygote:
     # ------------------------------------------------------------ deaths
 
     def _on_child(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._child_read, 4096)
-        except BlockingIOError:
-            return
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if pid == 0:
-                break
+        self._reap()
+        if self._held:
+            self._kill_strays()
+
+    def _reap(self) -> None:
+        for pid, status in reaped():
             serial = self._serials.pop(pid, None)
             if serial is not None:
                 del self._pids[serial]
                 deadline = self._reactor.now() + STRAYS_SECONDS_MAX
                 self._held.append((deadline, Reaped(serial, status)))
-        self._release()
 
-    def _release(self) -> None:
-        """Report deaths, once nothing is left of the dead; a stray is a child that we never forked."""
-        if not self._held:
-            return
+    def _kill_strays(self) -> None:
+        """Report deaths once nothing is left of the dead; what is, is killed until none is left.
+
+        A stray is a child that we never forked: its parent has died. It may fork while it dies.
+        """
         strays = children(os.getpid()) - self._serials.keys()
         for pid in strays:
             kill_quietly(pid)
         now = self._reactor.now()
-        if strays and any(deadline > now for deadline, _ in self._held):
-            self._reactor.after(STRAYS_PAUSE_SECONDS, self._on_strays)
-            return
-        for _, reaped in self._held:
-            self._tell(reaped)
-        self._held.clear()
+        if not strays or any(deadline <= now for deadline, _ in self._held):
+            for _, dead in self._held:
+                self._tell(dead)
+            self._held.clear()
+        if strays and self._chase is None:
+            self._chase = self._reactor.after(STRAYS_PAUSE_SECONDS, self._chase_on)
 
-    def _on_strays(self) -> None:
-        self._reap_strays()
-        self._release()
-
-    def _reap_strays(self) -> None:
-        for pid in children(os.getpid()) - self._serials.keys():
-            os.waitpid(pid, os.WNOHANG)
+    def _chase_on(self) -> None:
+        self._chase = None
+        self._reap()
+        self._kill_strays()
 
     def _leave(self) -> None:
         """The node is gone: kill everything below, until nothing is left, and go."""
-        deadline = time.monotonic() + STRAYS_SECONDS_MAX
-        while (alive := children(os.getpid())) and time.monotonic() < deadline:
-            for pid in alive:
-                kill_quietly(pid)
-            try:
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            except ChildProcessError:
-                break
-            time.sleep(STRAYS_PAUSE_SECONDS)
+        kill_all_below(LEAVE_SECONDS_MAX)
         os._exit(0)
 
 

@@ -11,15 +11,9 @@ from ballot import replication
 from ballot.replication import (
     Alarm,
     Committed,
-    Effect,
-    ReadRecord,
-    RecordRead,
     Save,
     Send,
-    Stopped,
-    Tick,
 )
-from ballot.replication_copy import Follower
 from ballot.wire import (
     START,
     Ack,
@@ -30,72 +24,30 @@ from ballot.wire import (
     Fetch,
     FetchChunk,
     Gap,
-    Head,
     Heartbeat,
     HeartbeatOk,
-    Join,
     NoCopy,
     Prepare,
     Promise,
-    Record,
     Refuse,
     batch,
     entry_after,
 )
-from tests.simulation.memory import MemoryCopy
-
-KEY, NODE, INC = "here/1", "f1", b"i" * 16
-RECORD = Record(2, "w", ("w", "f1", "f2", "f3", "f4"), "active", None, 1, "w#1")
-
-
-def log_of(*epochs: int, after: Head = START, mark: str = "") -> list[Entry]:
-    """Entries of these epochs; another mark makes other events."""
-    entries = []
-    for epoch in epochs:
-        entries.append(entry_after(after, epoch, batch([f"{mark}{epoch}".encode()])))
-        after = entries[-1].head
-    return entries
-
-
-LOG = log_of(1, 1, 1)
-A, B, C = (entry.head for entry in LOG)
-
-
-class Copy:
-    """A follower with the copy that it owns; effects are performed as the shell does."""
-
-    def __init__(self, *, voter: bool = True, commit: int = 2) -> None:
-        self.memory = MemoryCopy(INC)
-        if voter:
-            entries = tuple(LOG)
-            self.memory.apply(
-                Save(expect=0, entries=entries, promised=2, voter=True, commit=commit)
-            )
-        self.follower = Follower(key=KEY, node=NODE, log=self.memory)
-
-    def take(self, *events: replication.CopyInput, now: float = 100.0) -> list[Effect]:
-        effects = self.follower.step_many(events, now)
-        for effect in effects:
-            if isinstance(effect, Save):
-                self.memory.apply(effect)
-        return effects
-
-    def replies(self, *events: replication.CopyInput, now: float = 100.0) -> list[AnyReplica]:
-        effects = self.take(*events, now=now)
-        return [effect.message for effect in effects if isinstance(effect, Send)]
-
-
-def append(prev: Head, *entries: Entry, epoch: int = 2, commit: int = 0) -> Append:
-    return Append(KEY, epoch, "w", prev, entries, commit)
-
-
-def ack(upto: int, *, epoch: int = 2, commit: int = 2) -> Ack:
-    return Ack(KEY, epoch, NODE, upto, INC, commit)
-
-
-NEXT = entry_after(C, 2, batch([b"next"]))
-OTHER_C = entry_after(B, 2, batch([b"another third"]))
-
+from tests.ballot.replication_copies import (
+    INC,
+    KEY,
+    LOG,
+    NEXT,
+    NODE,
+    OTHER_C,
+    A,
+    B,
+    C,
+    Copy,
+    ack,
+    append,
+    log_of,
+)
 
 # --- R3, R4: promises --------------------------------------------------------------------------
 
@@ -164,7 +116,7 @@ def test_what_an_append_makes_of_the_log(frame: Append, log: list[Entry], upto: 
     ("frame", "after"),
     [
         pytest.param(append(NEXT.head), 3, id="beyond the end"),
-        pytest.param(append(OTHER_C, NEXT), 2, id="another tail: go on from what is committed"),
+        pytest.param(append(OTHER_C.head, NEXT), 2, id="another tail: from what is committed"),
     ],
 )
 def test_a_gap_says_where_to_go_on(frame: Append, after: int) -> None:
@@ -176,7 +128,7 @@ def test_a_gap_says_where_to_go_on(frame: Append, after: int) -> None:
 def test_a_gap_never_goes_back_behind_what_matched_already() -> None:
     copy = Copy(commit=0)
     copy.take(append(B))
-    assert copy.replies(append(OTHER_C)) == [Gap(KEY, 2, NODE, 2)]
+    assert copy.replies(append(OTHER_C.head)) == [Gap(KEY, 2, NODE, 2)]
 
 
 @pytest.mark.parametrize(
@@ -286,123 +238,10 @@ def test_a_part_is_bounded_in_bytes_but_never_empty(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_not_in_the_log_is_not_known() -> None:
-    (reply,) = Copy().replies(Fetch(KEY, 2, "w", INC, OTHER_C))
-    assert reply == FetchChunk(KEY, 2, NODE, INC, OTHER_C, False, (), False)
+    (reply,) = Copy().replies(Fetch(KEY, 2, "w", INC, OTHER_C.head))
+    assert reply == FetchChunk(KEY, 2, NODE, INC, OTHER_C.head, False, (), False)
 
 
 def test_a_promise_of_the_copy_before_is_void() -> None:
     (reply,) = Copy().replies(Fetch(KEY, 2, "w", b"before", START))
     assert reply == NoCopy(KEY, 2, NODE, INC)
-
-
-# --- R8: a copy without a log ------------------------------------------------------------------
-
-
-def adopt(prev: Head, *entries: Entry, end: bool = False, epoch: int = 2) -> Adopt:
-    return Adopt(KEY, epoch, "w", INC, prev, entries, 2, end)
-
-
-def joining() -> Copy:
-    copy = Copy(voter=False)
-    copy.take(Tick())
-    copy.take(RecordRead(RECORD))
-    return copy
-
-
-def test_it_reads_the_record_then_asks_the_writer() -> None:
-    copy = Copy(voter=False)
-    assert copy.take(Tick()) == [ReadRecord()]
-    assert copy.take(Tick(), now=100.1) == []
-    assert copy.take(Tick(), now=101.0) == [ReadRecord()]  # no answer: again
-    save, send = copy.take(RecordRead(RECORD), now=101.1)
-    assert save == Save(expect=0, promised=2, voter=False, commit=0)
-    assert send == Send(("w",), Join(KEY, 2, NODE, INC, START))
-    assert copy.take(Tick(), now=101.2) == []
-    assert copy.take(Tick(), now=102.0) == [ReadRecord()]  # no writer: perhaps there is another
-
-
-@pytest.mark.parametrize(
-    "message", [Prepare(KEY, 2, "w"), append(C, NEXT), append(START, *LOG), Heartbeat(KEY, 2, "w", 1, 1)]
-)
-def test_it_has_no_say_until_it_is_filled(message: AnyReplica) -> None:
-    copy = joining()
-    replies = copy.replies(message)
-    assert replies[0] == NoCopy(KEY, 2, NODE, INC)
-    assert not any(isinstance(reply, Promise | Ack | HeartbeatOk) for reply in replies)
-    assert (copy.memory.entries, copy.follower.visible) == ([], 0)
-
-
-def test_a_writer_that_is_heard_is_asked_without_waiting() -> None:
-    copy = joining()
-    assert copy.replies(append(C), now=100.001) == [NoCopy(KEY, 2, NODE, INC)]
-    again = copy.replies(append(C), now=100.1)
-    assert again == [NoCopy(KEY, 2, NODE, INC), Join(KEY, 2, NODE, INC, START)]
-    assert copy.take(append(C, epoch=3), now=100.101)[-1] == ReadRecord()  # a newer one: who?
-
-
-def test_it_is_filled_in_parts_and_counts_with_the_last() -> None:
-    copy = joining()
-    assert copy.replies(adopt(START, *LOG[:2])) == [Join(KEY, 2, NODE, INC, B)]
-    assert (copy.memory.state().voter, copy.follower.visible) == (False, 0)
-    effects = copy.take(adopt(B, LOG[2], end=True))
-    assert effects[0] == Save(expect=2, entries=(LOG[2],), promised=2, voter=True, commit=2)
-    assert effects[1:] == [Send(("w",), ack(3)), Committed(2)]
-    assert copy.replies(append(C, NEXT)) == [ack(4)]
-
-
-def test_parts_go_on_after_its_process_was_killed() -> None:
-    copy = joining()
-    copy.take(adopt(START, *LOG[:2]))
-    copy.follower = Follower(key=KEY, node=NODE, log=copy.memory)
-    copy.take(Tick())
-    assert copy.replies(RecordRead(RECORD)) == [Join(KEY, 2, NODE, INC, B)]
-
-
-def test_parts_of_another_writers_log_replace_what_differs() -> None:
-    copy = joining()
-    copy.take(adopt(START, *log_of(1, 1, 1, 1, mark="dead")))
-    alive = log_of(2, 2)
-    assert copy.replies(adopt(START, *alive, end=True)) == [ack(2)]
-    assert copy.memory.entries == alive
-
-
-@pytest.mark.parametrize(
-    "part",
-    [
-        msgspec.structs.replace(adopt(START, *LOG, end=True), incarnation=b"before"),
-        adopt(B, LOG[2], end=True),
-    ],
-    ids=["meant for the copy before", "does not fit"],
-)
-def test_parts_that_are_not_for_it_change_nothing(part: Adopt) -> None:
-    copy = joining()
-    assert copy.take(part) == []
-
-
-def test_a_copy_that_counts_is_not_filled_again() -> None:
-    copy = Copy()
-    assert copy.take(adopt(START, *log_of(2), end=True)) == []
-    assert copy.take(Tick(), RecordRead(None)) == []
-
-
-@pytest.mark.parametrize(
-    ("record", "said"),
-    [
-        (None, "there is no record"),
-        (msgspec.structs.replace(RECORD, members=tuple("wabcd")), "epoch 2 names others"),
-        (msgspec.structs.replace(RECORD, writer=NODE, members=(NODE, *"abcd")), "names others"),
-    ],
-)
-def test_where_it_is_no_follower_it_stops(record: Record | None, said: str) -> None:
-    copy = Copy(voter=False)
-    copy.take(Tick())
-    (stopped,) = copy.take(RecordRead(record))
-    assert isinstance(stopped, Stopped)
-    assert said in stopped.reason
-    assert copy.take(Tick(), now=500.0) == []
-
-
-def test_an_older_record_than_it_knows_is_late() -> None:
-    copy = joining()
-    copy.take(adopt(START, *LOG[:1], epoch=4))
-    assert copy.take(RecordRead(RECORD)) == []

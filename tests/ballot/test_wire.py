@@ -78,7 +78,11 @@ def test_a_record_and_an_entry_come_back_too() -> None:
 
 @pytest.mark.parametrize(
     ("status", "prev", "authoritative"),
-    [("active", None, tuple("wabcd")), ("pending", None, None), ("pending", ("w", "x"), ("w", "x"))],
+    [
+        ("active", None, tuple("wabcd")),
+        ("pending", None, None),
+        ("pending", ("w", "x"), ("w", "x")),
+    ],
 )
 def test_the_authoritative_members(status: str, prev: object, authoritative: object) -> None:
     raw = Record(2, "w", tuple("wabcd"), "pending", None, 1, "w#1")

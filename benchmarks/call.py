@@ -1,0 +1,239 @@
+"""What a message through the mailroom costs, beside a bare pipe between two processes.
+
+Calls: from a client and from a worker to a worker, one at a time; the floor is a ping-pong over
+multiprocessing.Pipe with its pickle. Casts: from one worker to another, counted at the receiver by
+its clock; the floor is the same pipe in one direction. Each takes its turn in every round, so that
+a change of the machine's mood meets them all.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import select
+import socket
+import time
+from multiprocessing.connection import Connection
+from time import perf_counter
+from typing import Final
+
+import otp
+from benchmarks.floors import pipe_ping_pong
+from benchmarks.report import emit, percentile, quick, spread
+
+TARGET_RATIO: Final = 2.5
+TARGET_CASTS_S: Final = 100_000
+ROUNDS, ROUNDS_QUICK = 20, 5
+CALLS: Final = 1_000  # in a round, of each kind
+CASTS: Final = 50_000  # in a round; together less than a mailroom queues for one slow reader
+CASTS_AT_ONCE: Final = 500  # between them the sender's loop writes, as it does between handlers
+CALL_S_MAX: Final = 30.0
+READ_BYTES: Final = 65_536
+
+
+class Echo(otp.Request[int], frozen=True):
+    """Ask for a number back; nothing is computed."""
+
+    number: int
+
+
+class Count(otp.Message, frozen=True):
+    """One cast, and how many of its round come after it."""
+
+    left: int
+
+
+class Counted(otp.Request[tuple[int, float]], frozen=True):
+    """Ask a sink how many casts came since it was last asked, and when the last of a round did."""
+
+
+class TimeCalls(otp.Request[list[float]], frozen=True):
+    """Ask a worker to call the sink so often, and for the seconds that each call took."""
+
+    times: int
+
+
+class Cast(otp.Request[float], frozen=True):
+    """Ask a worker to cast so often to the sink, and for the time at which it began."""
+
+    times: int
+
+
+class More(otp.Message, frozen=True):
+    """A sender's note to itself: go on."""
+
+
+class Sink(otp.GenServer):
+    """Answers calls, counts casts."""
+
+    def __init__(self) -> None:
+        self.count, self.last = 0, 0.0
+
+    def handle_call(self, request: Echo | Counted, sender: otp.From[object]) -> object:
+        if isinstance(request, Echo):
+            return request.number
+        counted, self.count = (self.count, self.last), 0
+        return counted
+
+    def handle_cast(self, message: Count) -> None:
+        self.count += 1
+        if not message.left:
+            self.last = time.monotonic()
+
+
+class Source(otp.GenServer):
+    """Calls and casts to the sink."""
+
+    def __init__(self) -> None:
+        self.left, self.began = 0, 0.0
+        self.waiting: otp.From[float]
+
+    def handle_call(self, request: TimeCalls | Cast, sender: otp.From[float]) -> object:
+        if isinstance(request, TimeCalls):
+            return [self.time_call(i) for i in range(request.times)]
+        self.left, self.began, self.waiting = request.times, time.monotonic(), sender
+        self.send_after(0, More())
+        return otp.NoReply
+
+    def time_call(self, number: int) -> float:
+        start = perf_counter()
+        self.call("sink", Echo(number))
+        return perf_counter() - start
+
+    def handle_info(self, message: More) -> None:
+        for _ in range(min(self.left, CASTS_AT_ONCE)):
+            self.left -= 1
+            self.cast("sink", Count(self.left))
+        if self.left > 0:
+            self.send_after(0, More())
+        else:
+            self.waiting.reply(self.began)
+
+
+CHILDREN: Final = [otp.ChildSpec("sink", Sink), otp.ChildSpec("source", Source)]
+
+
+def client_calls(node: otp.Node) -> list[float]:
+    """Seconds of each call from this program to a worker."""
+    taken: list[float] = []
+    for number in range(CALLS):
+        start = perf_counter()
+        node.call("sink", Echo(number))
+        taken.append(perf_counter() - start)
+    return taken
+
+
+def casts_s(node: otp.Node) -> float:
+    """Casts per second of one sender, by the receiver's count and clock."""
+    began = node.call("source", Cast(CASTS), timeout=CALL_S_MAX)
+    # Sent by another way than the casts, this question may overtake them: ask until all are in.
+    count, deadline = 0, time.monotonic() + CALL_S_MAX
+    while count < CASTS:
+        came, last = node.call("sink", Counted(), timeout=CALL_S_MAX)
+        count += came
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"call: {CASTS - count} of {CASTS} casts did not arrive")
+    return CASTS / (last - began)
+
+
+def _copy(ends: dict[int, tuple[socket.socket, socket.socket]]) -> None:
+    poll = select.poll()
+    for fd in ends:
+        poll.register(fd, select.POLLIN)
+    while True:
+        for fd, _ in poll.poll():
+            here, there = ends[fd]
+            data = here.recv(READ_BYTES)
+            if not data:
+                return
+            there.sendall(data)
+
+
+def routed_ping_pong(times: int = CALLS) -> float:
+    """Second floor: median seconds of a round trip by way of a process that copies bytes."""
+    fork = multiprocessing.get_context("fork")
+    client, client_end = socket.socketpair()
+    server_end, server = socket.socketpair()
+    ends = {
+        client_end.fileno(): (client_end, server_end),
+        server_end.fileno(): (server_end, client_end),
+    }
+    both = [
+        fork.Process(target=_copy, args=(ends,), daemon=True),
+        fork.Process(target=_copy, args=({server.fileno(): (server, server)},), daemon=True),
+    ]
+    for process in both:
+        process.start()
+    taken: list[float] = []
+    for i in range(times):
+        start = perf_counter()
+        client.sendall(pickle.dumps(("add", i)))
+        pickle.loads(client.recv(READ_BYTES))
+        taken.append(perf_counter() - start)
+    for process in both:
+        process.kill()
+        process.join()
+    for sock in (client, client_end, server_end, server):
+        sock.close()
+    return percentile(taken, 0.5)
+
+
+def _take(connection: Connection, count: int) -> None:
+    for _ in range(count):
+        connection.recv()
+    connection.send(time.monotonic())
+
+
+def pipe_one_way_s(count: int = CASTS) -> float:
+    """Floor: messages per second over multiprocessing.Pipe in one direction, with its pickle."""
+    here, there = multiprocessing.Pipe()
+    taker = multiprocessing.get_context("fork").Process(target=_take, args=(there, count))
+    taker.start()
+    there.close()
+    began = time.monotonic()
+    for i in range(count):
+        here.send(("count", i))
+    last: float = here.recv()
+    taker.join()
+    here.close()
+    return count / (last - began)
+
+
+def measure(rounds: int) -> dict[str, object]:
+    """Take turns and return the figures."""
+    floor, routed, client, worker, pipe, casts = [list[float]() for _ in range(6)]
+    with otp.start(otp.Supervisor("root", children=CHILDREN)) as node:
+        for _ in range(rounds):
+            floor.append(pipe_ping_pong(CALLS) / 1e6)
+            routed.append(routed_ping_pong())
+            client += client_calls(node)
+            worker += node.call("source", TimeCalls(CALLS), timeout=CALL_S_MAX)
+            pipe.append(pipe_one_way_s())
+            casts.append(casts_s(node))
+    taken = (floor, routed, client, worker, pipe, casts)
+    medians = [percentile(values, 0.5) for values in taken]
+    floor_s, routed_s, client_s, worker_s, pipe_rate, cast_rate = medians
+    return {
+        "floor_pipe_ping_pong_us": round(floor_s * 1e6, 1),
+        "floor_routed_us": round(routed_s * 1e6, 1),
+        "client_to_worker_us": spread(client, scale=1e6, digits=1),
+        "worker_to_worker_us": spread(worker, scale=1e6, digits=1),
+        "client_ratio": round(client_s / floor_s, 2),
+        "worker_ratio": round(worker_s / floor_s, 2),
+        "target_ratio_max": TARGET_RATIO,
+        "client_ratio_to_routed": round(client_s / routed_s, 2),
+        "worker_ratio_to_routed": round(worker_s / routed_s, 2),
+        "floor_pipe_one_way_s": round(pipe_rate),
+        "casts_s": round(cast_rate),
+        "casts_ratio": round(cast_rate / pipe_rate, 2),
+        "target_casts_s_min": TARGET_CASTS_S,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    emit("call", measure(ROUNDS_QUICK if quick("call", __doc__) else ROUNDS))
+
+
+if __name__ == "__main__":
+    main()
