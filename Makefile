@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
-# More options for the demo, such as ARGS="--ballots 1000 --kills writer".
+# More options for the demo, such as ARGS="--ballots 1000 --kills writer"; for bench, ARGS=--quick.
 ARGS ?=
 # How many runs of the simulator, each from its own seed.
 SEEDS ?= 2000
@@ -38,7 +38,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 bench: $(READY)
-	@for question in restart call commands; do $(BIN)/python -m benchmarks.$$question || exit 1; done
+	@for question in restart call commands; do $(BIN)/python -m benchmarks.$$question $(ARGS) || exit 1; done
 
 simulate: $(READY)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)

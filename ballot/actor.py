@@ -12,6 +12,8 @@ import secrets
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -98,9 +100,15 @@ class Copy(otp.GenServer):
         inputs, self._inputs = self._inputs, []
         if not inputs:
             return
-        try:
+        with self.undamaged():
             for effect in self.machine.step_many(inputs, time.monotonic()):
                 self.perform(effect)
+
+    @contextmanager
+    def undamaged(self) -> Iterator[None]:
+        """Around whatever reads the log: finding it damaged is the end of this copy."""
+        try:
+            yield
         except StoreCorrupt as error:
             # R8: a damaged copy is a lost one. The next process begins it anew and is refilled.
             print(f"{self.path} on {self.node}: {error}", file=sys.stderr)
@@ -218,10 +226,11 @@ class Follower(Copy):
     def _log(self, request: GetLog) -> LogPart:
         if not self.machine.copy.voter:
             return LogPart((), False)
-        return self.readable.part(request.after, self.machine.visible)
+        with self.undamaged():
+            return self.readable.part(request.after, self.machine.visible)
 
     def _send(self, to: tuple[str, ...], message: Replica) -> None:
-        self.acks += isinstance(message, wire.Ack)
+        self.acks += isinstance(message, wire.Ack | wire.HeartbeatOk)
         for node in to:
             self.cast(copy_address(self.key, "writer", node), message)
 
@@ -259,10 +268,11 @@ class Writer(Copy):
     def handle_call(self, request: Command | GetCopy | GetOutcome, sender: otp.From[Any]) -> Any:
         if isinstance(request, GetCopy):
             return self.status(self.machine.phase, self.machine.epoch)
-        if isinstance(request, GetOutcome):
-            self.commands.ask(request, sender)
-        else:
-            self.commands.take(request, sender, _now_ms())
+        with self.undamaged():
+            if isinstance(request, GetOutcome):
+                self.commands.ask(request, sender)
+            else:
+                self.commands.take(request, sender, _now_ms())
         return otp.NoReply
 
     def collect(self) -> bool:

@@ -68,9 +68,7 @@ class Ledger:
 
     def audit(self, told: Mapping[bytes, Acknowledged]) -> Audit:
         """Compare what was found with what the clients were told."""
-        lost = sum(
-            self._found.get(id) != (a.ballot, a.position, a.leaf) for id, a in told.items()
-        )
+        lost = sum(self._found.get(id) != (a.ballot, a.position, a.leaf) for id, a in told.items())
         doubled = self._votes - min(len(self._found), len(self._credentials))
         return Audit(
             self._votes, lost, doubled, tuple(self._faults), dict(self._choices), self.last.hash

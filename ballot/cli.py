@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ClusterError, CoordinationError, DemoError, otp.OtpError) as error:
         return _complain(error, EXIT_FAILURE)
     except OSError as error:
-        _forget_output()
+        if error.filename is None:  # it is about what is written to, not about a file
+            _forget_output()
         return _complain(error, EXIT_FAILURE)
     except KeyboardInterrupt:
         return _complain("interrupted; everything was stopped", EXIT_FAILURE)
@@ -166,13 +167,18 @@ def _node(arguments: argparse.Namespace) -> int:
         _port(os.environ.get("BALLOT_BASE_PORT", str(node.BASE_PORT)))
     except argparse.ArgumentTypeError as error:
         return _complain(f"BALLOT_BASE_PORT: {error}", EXIT_USAGE)
+    name, nodes = os.environ["BALLOT_NODE"], os.environ["BALLOT_NODES"]
+    if name not in nodes.split(","):
+        return _complain(f"BALLOT_NODE: {name!r} is none of BALLOT_NODES, {nodes}", EXIT_USAGE)
     node.run()
 
 
 def _interruptible() -> None:
-    """SIGTERM ends like Ctrl-C: everything that was started is stopped."""
+    """SIGTERM and a closed terminal end like Ctrl-C: everything that was started is stopped."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
+            signal.signal(number, interrupt)

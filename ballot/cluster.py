@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 import otp
+from ballot.coordination import IN_RAM, file_system_of
 from ballot.node import BASE_PORT, addresses, declaration
 from ballot.topology import embedded
 
@@ -24,6 +25,8 @@ RAM = Path("/dev/shm")
 ROOM_BYTES = 192 << 20
 """What must be free in RAM before anything starts: five copies of the sample, and a reserve."""
 LOCK = "lock"
+UNNAMED = ".new-"
+"""How the name of a run's folder begins until it is locked."""
 SOCKET_DIR_BYTES_MAX = 107 - len("/CA-A-1/mailroom.sock") - 8
 """A Unix socket's path has at most 107 bytes; some are left for longer names of nodes."""
 
@@ -53,8 +56,14 @@ class Cluster:
         sweep(runs)
         sweep(ram)
         _check_room(ram, room)
-        self.run_dir, self.data_dir = self._make(runs), self._make(ram)
-        self.sockets = self._make_sockets()
+        _check_disk(runs)
+        self._made: list[Path] = []
+        try:
+            self.run_dir, self.data_dir = self._make(runs), self._make(ram)
+            self.sockets = self._make_sockets()
+        except BaseException:
+            self._clean()
+            raise
         self._log = log
         self.host: otp.StartedNode
 
@@ -108,26 +117,30 @@ class Cluster:
         self.host = otp.start(tree, log=self._log, environ=environ)
 
     def _make(self, home: Path) -> Path:
-        path = home / self.id
+        path, unnamed = home / self.id, home / f"{UNNAMED}{self.id}"
         try:
-            path.mkdir(mode=0o700, parents=True)
-            lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            unnamed.mkdir(mode=0o700, parents=True)
+            self._made += [path, unnamed]
+            lock = os.open(unnamed / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._locks.append(lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            unnamed.rename(path)  # locked before it has its name: no sweep can take it
         except OSError as error:
             raise ClusterError(f"{path}: {error.strerror}; name another folder") from error
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        self._locks.append(lock)
         return path
 
     def _make_sockets(self) -> Path:
         """In the run's folder; since paths of sockets must be short, else in a temporary one."""
         path = self.run_dir / "s"
         if len(bytes(path)) > SOCKET_DIR_BYTES_MAX:
-            return Path(tempfile.mkdtemp(prefix=f"ballot-{self.id}-"))
-        path.mkdir(mode=0o700)
+            path = Path(tempfile.mkdtemp(prefix=f"ballot-{self.id}-"))
+            self._made.append(path)
+        else:
+            path.mkdir(mode=0o700)
         return path
 
     def _clean(self) -> None:
-        for path in (self.data_dir, self.run_dir, self.sockets):
+        for path in self._made:
             shutil.rmtree(path, ignore_errors=True)
         for lock in self._locks:
             os.close(lock)
@@ -144,6 +157,8 @@ def sweep(home: Path) -> list[Path]:
     """Remove what killed runs left behind: folders whose lock nobody holds. Returns them."""
     swept = []
     for path in home.iterdir() if home.is_dir() else ():
+        if path.name.startswith(UNNAMED):
+            continue
         try:
             lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
@@ -171,6 +186,15 @@ def _check_ports(wanted: dict[str, str]) -> None:
                 raise ClusterError(
                     f"{address} (for {name}): {problem}; choose other ports with --base-port"
                 ) from error
+
+
+def _check_disk(runs: Path) -> None:
+    kind = file_system_of(str(runs))
+    if kind in IN_RAM:
+        raise ClusterError(
+            f"{runs}: lies in RAM ({kind}), and the record of who writes which election must not; "
+            "name a folder on a disk with --run-dir"
+        )
 
 
 def _check_room(ram: Path, room: int) -> None:

@@ -102,9 +102,7 @@ class View:
             console.print(self._tally(account.tally))
         console.print(f"winner: [bold]{self._named(account.winners)}[/]")
         if account.expected_winners is not None:
-            agrees = (
-                "[red]differs from result.json[/]" if account.differences else "as in result.json"
-            )
+            agrees = "[red]the count differs[/]" if account.differences else "as in result.json"
             console.print(f"expected: {self._named(account.expected_winners)}, {agrees}")
         for difference in account.differences:
             console.print(f"  [red]{difference}[/]")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import otp
+from ballot.election import Election, decide
 from ballot.messages import Command, CreateElection, Refused
 from ballot.names import COORDINATION, GROUP, MANAGER, copy_address, key_fault, slug
 from ballot.queries import CopyUp, GetCopy, GetOutcome, Role, StartCopy, Wake
@@ -48,6 +49,7 @@ class Manager(otp.GenServer):
         self.up: dict[str, int] = {}
         self.refs: dict[int, str] = {}
         self.starting: set[str] = set()
+        self.revived: dict[str, float] = {}
         self.waiting: dict[str, deque[otp.Forwarded]] = {}
         self.creations = deque[float](maxlen=CREATIONS_PER_SECOND_MAX)
         self.send_after(0, Wake())
@@ -92,6 +94,8 @@ class Manager(otp.GenServer):
                 message.pass_on(f"{MANAGER}@{record.writer}")
         elif key in self.up:
             self._pass_waiting(key)
+        elif time.monotonic() - self.revived.get(key, float("-inf")) < SCAN_SECONDS:
+            self._drop(key, f"its writer gave up; it is tried again every {SCAN_SECONDS:g} s")
         else:
             self._start(key, "writer")
 
@@ -107,17 +111,33 @@ class Manager(otp.GenServer):
     # ------------------------------------------------------------ new elections
 
     def _create_or_refuse(self, key: str) -> None:
-        waiting = self.waiting.get(key, deque())
-        creates = [m for m in waiting if isinstance(m.request(), CreateElection)]
-        if not creates:
-            text = f"there is no election {key!r}; only create_election makes one"
-            self._refuse(key, Refused("no_such_election", text))
-        elif fault := key_fault(key):
-            self._refuse(key, Refused("bad_command", fault))
+        if (refused := self._why_no_record(key)) is not None:
+            self._refuse(key, refused)
         elif not self._may_create():
             self._drop(key, f"{CREATIONS_PER_SECOND_MAX} elections were created in this second")
         else:
             self._create(key)
+
+    def _why_no_record(self, key: str) -> Refused | None:
+        """Why what waits for an unknown key makes no election; None: one of them does."""
+        text = f"there is no election {key[:80]!r}; only create_election makes one"
+        refused = Refused("no_such_election", text)
+        for message in self.waiting.get(key, ()):
+            try:
+                command = message.request()
+            except Exception:  # whatever a stranger's bytes raise, they make no election
+                continue
+            if not isinstance(command, CreateElection):
+                continue
+            if fault := key_fault(key):
+                refused = Refused("bad_command", fault)
+            elif command.key != key:
+                refused = Refused("bad_command", f"it was sent to {key}, and is for another key")
+            elif isinstance(judged := decide(Election(), command, 0), Refused):
+                refused = judged
+            else:
+                return None
+        return refused
 
     def _refuse(self, key: str, refused: Refused) -> None:
         for message in self.waiting.pop(key, ()):
@@ -218,8 +238,7 @@ class Manager(otp.GenServer):
             if isinstance(error, otp.SupervisorError) and error.reason == "already_started":
                 self._ask_copy(key)
             elif isinstance(error, otp.SupervisorError) and error.reason == "already_present":
-                # It gave up before; a scan comes every few seconds, which is its backoff.
-                self.send_request(GROUP, otp.RestartChild(slug(key)), self._restarted(key))
+                self._revive(key)
             else:
                 print(f"{key} does not start on {self.node}: {error}", file=sys.stderr)
                 self._drop(key, f"it does not start: {error}")
@@ -236,8 +255,15 @@ class Manager(otp.GenServer):
 
         self.send_request(copy_address(key, role, self.node), GetCopy(key), then)
 
+    def _revive(self, key: str) -> None:
+        """It had used up its restarts. It is tried again, but not at every message."""
+        self.revived[key] = time.monotonic()
+        self.starting.add(key)
+        self.send_request(GROUP, otp.RestartChild(slug(key)), self._restarted(key))
+
     def _restarted(self, key: str) -> Callable[[Any, Exception | None], None]:
         def then(_: Any, error: Exception | None) -> None:
+            self.starting.discard(key)
             if error is not None:
                 self._drop(key, f"it does not start: {error}")
 

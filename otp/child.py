@@ -16,6 +16,7 @@ from otp.errors import Stop
 from otp.frames import Spawn
 from otp.gen_server import crash_reason, run_child, stop_reason
 from otp.messages import NORMAL, SHUTDOWN, Pid, Reason
+from otp.prepared import prepared
 from otp.process import Process, ShutDown
 from otp.program import execute
 from otp.starts import find
@@ -94,11 +95,9 @@ def _work(process: Process, spawn: Spawn) -> int:
 def _outcome(process: Process, spawn: Spawn) -> Reason:
     try:
         _dress(spawn)
-        start, args, types = pickling.loads(spawn.child.payload)
-        if spawn.extra:
-            args = {**args, **pickling.loads(spawn.extra)}
-        start = find(start) if isinstance(start, str) else start
-        return run_child(process, start, args, types)
+        made = prepared(spawn.child.payload)
+        extra = pickling.loads(spawn.extra) if spawn.extra else {}
+        return run_child(process, made.start, {**made.args, **extra}, made.decoders)
     except ShutDown:
         return SHUTDOWN
     except Stop as stop:  # in `__init__`: it does not start, for this reason

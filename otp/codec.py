@@ -42,6 +42,8 @@ _decode_any = msgspec.msgpack.Decoder().decode
 _SCALARS = frozenset({int, float, str, bytes, bool, type(None)})
 MESSAGE_BYTES_MAX = FRAME_BYTES_MAX - 64 * 1024
 """The longest body; the rest of a frame is for its header."""
+_REPLY_DECODERS: dict[type, Callable[[bytes], Any]] = {}
+"""One for each class of requests that was ever used."""
 KINDS = {CALL: "call", CAST: "cast", INFO: "send", REPLY: "reply", ERROR: "error"}
 
 
@@ -87,10 +89,13 @@ def load_reply(request: Any, codec: int, body: bytes) -> Any:
         raise OtpError(text) from error
 
 
-@functools.cache
 def _reply_decoder(request: type) -> Callable[[bytes], Any]:
-    kind = reply_type(request)
-    return _decode_any if kind is Any else msgspec.msgpack.Decoder(kind).decode
+    decoder = _REPLY_DECODERS.get(request)
+    if decoder is None:
+        kind = reply_type(request)
+        decoder = _decode_any if kind is Any else msgspec.msgpack.Decoder(kind).decode
+        _REPLY_DECODERS[request] = decoder
+    return decoder
 
 
 @functools.cache
@@ -100,7 +105,7 @@ def reply_type(request: type) -> Any:
         for generic in base.__dict__.get("__orig_bases__", ()):
             origin, arguments = typing.get_origin(generic), typing.get_args(generic)
             if origin is Request and not isinstance(arguments[0], typing.TypeVar):
-                return Any if arguments[0] is None else arguments[0]
+                return arguments[0]
     return Any
 
 

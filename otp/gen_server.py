@@ -196,11 +196,11 @@ class Server:
     """Runs one GenServer in this process until it ends."""
 
     def __init__(
-        self, process: Process, cls: type[GenServer], types: dict[str, Any]
+        self, process: Process, cls: type[GenServer], decoders: dict[int, codec.Decoder]
     ) -> None:
         self._process = process
         self._cls = cls
-        self._decoders = codec.decoders(types)
+        self._decoders = decoders
         self._server: GenServer
         self._forwards = hasattr(cls, "handle_forward")
         self._dispatch: dict[int, Callable[[Envelope], None]] = {
@@ -338,12 +338,12 @@ def crash_reason(error: BaseException) -> Reason:
 
 
 def run_child(
-    process: Process, start: Any, args: dict[str, Any], types: dict[str, Any] | None
+    process: Process, start: Any, args: dict[str, Any], decoders: dict[int, codec.Decoder] | None
 ) -> Reason:
     """Run what a child spec's `start` names: a GenServer class, or a plain function."""
     try:
-        if isinstance(start, type) and issubclass(start, GenServer):
-            return Server(process, start, types or codec.handler_types(start)).run(args)
+        if decoders is not None:
+            return Server(process, start, decoders).run(args)
     except Ignore:
         process.ignored()
         return NORMAL

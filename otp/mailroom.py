@@ -41,7 +41,7 @@ from otp.peers import Peer, Stranger, hello
 from otp.ports import Port
 from otp.reactor import Reactor
 from otp.routing import Router
-from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, peer_uid
+from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError, peer_uid
 
 SWEEP_SECONDS = 1.0
 """How often calls that nobody answered in time are forgotten, and drops reported."""
@@ -186,6 +186,9 @@ class Mailroom:
         except EOFError as error:
             self._close_port(port, str(error))
             return
+        except ProtocolError as error:
+            self.close(port, str(error))
+            return
         # Whoever sent this may know of a start or an end that our node told us before.
         self._read_control()
         self._route_arrived(port)
@@ -207,7 +210,7 @@ class Mailroom:
         while port.open:
             try:
                 port.receive()
-            except EOFError as error:
+            except (EOFError, ProtocolError) as error:
                 self._close_port(port, str(error))
             self._route_arrived(port)
             if port.channel.dry:

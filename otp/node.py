@@ -90,7 +90,7 @@ class Node:
         self._own: Unit | None = None
         self._root: Unit | None = None
         self._exit_code = 0
-        self._stopping = False
+        self._stopping = self._asked_by_signal = False
         self._up = False
         self._stop_waiters: list[Responder] = []
         self._last_failure = ""
@@ -131,6 +131,7 @@ class Node:
         if self._root is None:
             self._reactor.stop()
             return
+        self._spawner.wake_zygote()
         self._shell.shutdown(self._root)
         for running in self._spawner.running.values():
             if not running.began and not running.told:
@@ -152,9 +153,10 @@ class Node:
         for number in os.read(fd, 4096):
             if number == signal.SIGCHLD:
                 self._account(reaped())
-            elif self._stopping:
+            elif self._asked_by_signal:
                 self._stop_now()
             else:
+                self._asked_by_signal = True
                 self.stop()
 
     def _account(self, ended: Iterable[tuple[int, int]]) -> None:

@@ -135,14 +135,19 @@ class Peer:
 
     def queue(self, envelope: Envelope, frame: bytes) -> str:
         """Send, or wait for the link; what keeps it from being sent: "down", "full" or ""."""
-        held_off = self._reactor.now() < self._retry_at
-        if self._channel is None and (held_off or not self._connect()):
+        if not self.open():
             return "down"
         if self._backlog and self._backlog_bytes + len(frame) > BACKLOG_BYTES_MAX:
             return "full"
         self._backlog.append((envelope, frame))
         self._backlog_bytes += len(frame)
         return ""
+
+    def open(self) -> bool:
+        """Make the link if there is none; False if it cannot be made at this moment."""
+        if self._channel is not None:
+            return True
+        return self._reactor.now() >= self._retry_at and self._connect()
 
     def heard(self) -> None:
         """The other node is there: it has just connected to us, so there is no need to hold off."""

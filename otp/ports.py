@@ -74,11 +74,13 @@ class Port:
         return self._flush
 
     def receive(self) -> None:
-        """Add what has arrived. Raises EOFError when the other side is gone or talks nonsense."""
+        """Add what has arrived. Raises EOFError when the other side is gone, ProtocolError where
+        it talks nonsense."""
+        frames = self.channel.receive()
         try:
-            self.arrived += [(decode_envelope(f), f) for f in self.channel.receive()]
-        except (ProtocolError, ValueError, RecursionError) as error:
-            raise EOFError(f"{self.process}: {error}") from error
+            self.arrived += [(decode_envelope(frame), frame) for frame in frames]
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError(f"it sent a frame that is none: {error}") from error
 
     def take(self) -> list[tuple[Envelope, bytes]]:
         """What has arrived, once."""

@@ -303,6 +303,7 @@ class Process:
             self._mail.write()
         except EOFError:
             self._lost_mailroom()
+            return  # whoever waits for a reply has it now: an error
         pause = max(0, min(PAUSE_MS_MAX, int(seconds * 1000) + 1)) if seconds > 0 else 0
         for fd, events in self._poll.poll(pause):
             if fd == self._control.fileno():

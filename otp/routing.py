@@ -349,8 +349,15 @@ class Router:
         """A key is served at `frm`; so is the call that led there, which it answers for now."""
         self._remember(envelope.via, envelope.frm)
         key = (envelope.body.decode(errors="replace"), envelope.ref)
-        if key in self._abroad:
-            self._abroad[key] = (node_of(envelope.frm), self._abroad[key][1])
+        node = node_of(envelope.frm)
+        if key not in self._abroad or node == self.me:
+            return
+        self._abroad[key] = (node, self._abroad[key][1])
+        # Without a link of our own we would not hear of its loss.
+        peer = self._peers.get(node)
+        if peer is not None and not peer.open():
+            del self._abroad[key]
+            self._answer(*key, Failure("nodedown", node))
 
     def _remember(self, via: str, address: str) -> None:
         self._moved.pop(via, None)

@@ -42,6 +42,7 @@ from otp.messages import KILLED, NORMAL, SHUTDOWN, Reason, WireChild
 from otp.notify import NotifySocket
 from otp.reactor import Reactor, Timer
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
+from otp.zygote import kill_quietly
 
 OPEN_FILES_MAX = 1_048_576
 """As many descriptors as a node takes where it may have any number."""
@@ -125,6 +126,10 @@ class Spawner:
         self._reactor.read(self._channel, self._read_zygote)
         self._tell_zygote(self._preload)
 
+    def wake_zygote(self) -> None:
+        """Without it nothing can be stopped: it goes on if somebody has stopped it (SIGSTOP)."""
+        kill_quietly(self.zygote.pid, signal.SIGCONT)
+
     def stop_zygote(self) -> None:
         """Everything below ends: the zygote kills what is left when we hang up."""
         self._closing = True
@@ -143,6 +148,8 @@ class Spawner:
 
     def _flush_all(self) -> None:
         dirty, self._dirty = self._dirty, {}
+        if dirty.pop(self._channel, self) is None:
+            self._flush(self._channel)  # first: a fork takes longest
         for channel in dirty:
             self._flush(channel)
 

@@ -33,7 +33,12 @@ class Unit:
 
     def __init__(self, spec: WireSupervisor, path: str, address: str, process: str) -> None:
         self.spec, self.path, self.address, self.process = spec, path, address, process
-        flags = s.Flags(spec.strategy, spec.max_restarts, spec.max_seconds, spec.auto_shutdown)  # type: ignore[arg-type]
+        flags = s.Flags(
+            spec.strategy,  # type: ignore[arg-type]
+            spec.max_restarts,
+            spec.max_seconds,
+            spec.auto_shutdown,  # type: ignore[arg-type]
+        )
         self.machine = Supervision(flags, [as_child(c) for c in spec.children])
         self.parent: Unit | None = None
         self.key = 0

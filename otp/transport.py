@@ -13,14 +13,17 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 """The longest frame that anyone may announce: beyond it the connection is closed at once."""
 CONTROL_FRAME_BYTES_MAX = FRAME_BYTES_MAX + 1024 * 1024
 """The same between a node and its own processes, where a frame may be wrapped in another."""
-READ_BYTES = 256 * 1024
-"""How much one read takes: large enough to batch, small enough to be fair to other sockets."""
+READ_BYTES = 32 * 1024
+"""How much one read takes: enough to batch, little enough that the stages of a pipeline work at
+the same time (256 KiB moved all that was in flight as one wave; measured, a fifth slower)."""
+JOIN_BYTES = 256 * 1024
+"""How much is joined into one write."""
 HANDSHAKE_FRAME_BYTES_MAX = 256
 """The library's own limit for a frame of the handshake."""
 FDS_MAX = 8
@@ -55,7 +58,7 @@ class FrameSocket:
         self.dry = False
         self._fds_expected = fds
         self._in = bytearray()
-        self._out: deque[tuple[memoryview, list[int]]] = deque()
+        self._out: deque[tuple[bytes | memoryview, tuple[int, ...]]] = deque()
 
     def fileno(self) -> int:
         return self.sock.fileno()
@@ -118,7 +121,7 @@ class FrameSocket:
             del buffer[:offset]
         return frames
 
-    def send(self, frame: bytes, fds: Iterable[int] = ()) -> None:
+    def send(self, frame: bytes, fds: Sequence[int] = ()) -> None:
         """Queue a frame. Descriptors are duplicated into the queue, the caller keeps its own.
 
         Raises ValueError for a frame that the other side would not accept.
@@ -127,7 +130,7 @@ class FrameSocket:
             raise ValueError(f"a frame of {len(frame)} bytes; at most {self.frame_bytes_max}")
         data = _LENGTH.pack(len(frame)) + frame
         self.waiting += len(data)
-        self._out.append((memoryview(data), [os.dup(fd) for fd in fds]))
+        self._out.append((data, tuple(map(os.dup, fds)) if fds else ()))
 
     def flush(self) -> bool:
         """Write what can be written now; True when nothing waits. Raises EOFError if it is gone."""
@@ -136,14 +139,14 @@ class FrameSocket:
             while out:
                 chunk, fds = self._next_chunk()
                 if fds:
-                    sent = socket.send_fds(self.sock, [chunk], fds)
+                    sent = socket.send_fds(self.sock, [chunk], list(fds))
                     for fd in fds:
                         os.close(fd)
                 else:
                     sent = self.sock.send(chunk)
                 self.waiting -= sent
                 if sent < len(chunk):
-                    out[0] = (chunk[sent:], [])
+                    out[0] = (memoryview(chunk)[sent:], ())
                 else:
                     out.popleft()
         except BlockingIOError:
@@ -154,20 +157,22 @@ class FrameSocket:
             raise EOFError(str(error)) from error
         return True
 
-    def _next_chunk(self) -> tuple[memoryview, list[int]]:
+    def _next_chunk(self) -> tuple[bytes | memoryview, tuple[int, ...]]:
         """The head of the queue; small frames are joined, up to one that carries descriptors.
 
         So a death and the start that follows it, queued together, also arrive together.
         """
         out = self._out
-        parts: list[memoryview] = []
-        fds: list[int] = []
+        if len(out) == 1 or out[0][1]:
+            return out[0]
+        parts: list[bytes | memoryview] = []
+        fds: tuple[int, ...] = ()
         size = 0
-        while out and not fds and size < READ_BYTES:
+        while out and not fds and size < JOIN_BYTES:
             part, fds = out.popleft()
             parts.append(part)
             size += len(part)
-        out.appendleft((parts[0] if len(parts) == 1 else memoryview(b"".join(parts)), fds))
+        out.appendleft((b"".join(parts), fds))
         return out[0]
 
     def close(self) -> None:

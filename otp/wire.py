@@ -13,6 +13,7 @@ from typing import Any
 
 from otp import codec, pickling
 from otp.checks import check
+from otp.errors import StartError
 from otp.gen_server import GenServer
 from otp.messages import StartChild, WireChild, WireSupervisor
 from otp.spec import ChildSpec, Supervisor, TopologySpec
@@ -47,7 +48,7 @@ def child(spec: ChildSpec | Supervisor) -> WireChild | WireSupervisor:
     return _wire_child(
         spec,
         kind="server" if server else "function",
-        payload=payload(spec.start, spec.args),
+        payload=_payload_of(spec),
         module=_module(spec.start),
     )
 
@@ -75,6 +76,14 @@ def _wire_child(spec: ChildSpec, **kind: Any) -> WireChild:
         stop_signal=signal.Signals[spec.stop_signal].value,
         **kind,
     )
+
+
+def _payload_of(spec: ChildSpec) -> bytes:
+    assert spec.start is not None
+    try:
+        return payload(spec.start, spec.args)
+    except Exception as error:  # pickling runs code of whatever lies in `args`
+        raise StartError(who=spec.id, reason=f"it cannot be sent to a process: {error}") from error
 
 
 def payload(start: type | Callable[..., Any] | str, args: dict[str, Any]) -> bytes:

@@ -23,6 +23,7 @@ import msgspec
 
 from otp.child import become
 from otp.frames import Control, Forked, Kill, Preload, Reaped, Restarted, Spawn, Unforkable, Warm
+from otp.prepared import warm
 from otp.reactor import Reactor, Timer
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
 
@@ -35,6 +36,7 @@ STRAYS_PAUSE_SECONDS = 0.005
 
 _encode = msgspec.msgpack.encode
 _decode = msgspec.msgpack.Decoder(Preload | Spawn | Kill).decode
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # Not every kernel is built with it; looking at all processes is slower and as good.
 _KERNEL_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
@@ -45,6 +47,12 @@ def subreaper() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
+
+
+def _continue_when_orphaned() -> None:
+    """A zygote that is stopped (SIGSTOP) when its node dies must wake up to do its last duty."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
 def children(pid: int) -> set[int]:
@@ -118,6 +126,7 @@ class Zygote:
     def run(self) -> None:
         """Serve until the node is gone."""
         subreaper()
+        _continue_when_orphaned()
         signal.set_wakeup_fd(self._child_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -184,6 +193,7 @@ class Zygote:
 
     def _spawn(self, spawn: Spawn) -> None:
         fds = [self._node.fds.popleft() for _ in range(spawn.fds)]
+        warm(spawn.child.payload)
         try:
             pid = os.fork()
         except OSError as error:

@@ -99,8 +99,8 @@ def _winner(contest: Json, tally: dict[str, int], number: int, lot: Lot) -> str 
     if set(best) & set(_undeclared(contest, tally)):
         return None
     if contest["rules"].get("stop") != "two-remain":
-        for candidate in tally:
-            if tally[candidate] > votes - tally[candidate]:
+        for candidate, own in tally.items():
+            if own > votes - own:
                 return candidate
     if len(tally) > 2:
         return None

@@ -24,7 +24,7 @@ from ballot.messages import (
     Recorded,
     Refused,
 )
-from ballot.queries import CopyStatus, LogPart
+from ballot.queries import CopyStatus, LogPart, Role
 from ballot.wire import START, Entry, entry_after
 from tests.ballot.samples import AT, KEY, accept, cast, command, definition, ranked
 
@@ -168,11 +168,12 @@ class Follower:
             raise step
         return LogPart(tuple(step[after:]), True) if isinstance(step, list) else step
 
-    async def copy(self, key: str, role: str, node: str) -> CopyStatus:
+    async def copy(self, key: str, role: Role, node: str) -> CopyStatus:
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(step, Exception):
             raise step
-        return CopyStatus(role, node, "voter", 1, *step, 1)  # type: ignore[arg-type]
+        position, commit, head = step
+        return CopyStatus(role, node, "voter", 1, position, commit, head, 1)
 
 
 def run(follower: Any, log: Log, closed: Recorded) -> module.Audit:

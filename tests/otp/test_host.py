@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,15 @@ def test_wrong_options_are_found_before_anything_starts(
     with pytest.raises(otp.SpecError, match=message):
         otp.start(tree(), **options)
     assert not home.exists()
+
+
+def test_arguments_that_cannot_travel(home: Path) -> None:
+    def work(lock: Any) -> None:
+        raise AssertionError("never called")
+
+    child = otp.ChildSpec("x", work, args={"lock": threading.Lock()})
+    with pytest.raises(otp.StartError, match=r"x did not start: it cannot be sent .*lock"):
+        otp.start(otp.Supervisor("root", children=[child]))
 
 
 def test_an_option_that_there_is_not(home: Path) -> None:

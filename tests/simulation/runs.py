@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 from unittest.mock import patch
 
@@ -72,7 +73,8 @@ def storm(world: World) -> None:
     world.after(rng.uniform(0.5, 2.5), next_fault)
     for number in range(ACTORS * 2):
         command = Command(f"actor{number % ACTORS}", number // ACTORS)
-        world.after(rng.uniform(0.0, STORM_S), lambda c=command: world.submit(c))  # type: ignore[misc]
+        submit = partial(world.submit, command)
+        world.after(rng.uniform(0.0, STORM_S), submit)
     for _ in range(6):
         world.after(rng.uniform(0.5, STORM_S), world.ask_fresh)
     world.run(STORM_S)

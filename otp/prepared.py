@@ -1,0 +1,78 @@
+"""What a worker's payload stands for: unpickled, and its decoders built, before the fork.
+
+Both are the same for every incarnation of a child, and making them costs as much as a fork. The
+zygote makes them once (`warm`), and every child finds them in the memory that it inherits. Only
+payloads that need nothing but modules that are loaded already are made there: an import in the
+zygote at that point could start a thread, and forking with threads can deadlock.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+from typing import Any
+
+import msgspec
+
+from otp import codec, pickling
+from otp.gen_server import GenServer
+from otp.starts import find
+
+PREPARED_MAX = 1_000
+"""Payloads kept by a zygote, about one for each child of a tree; the oldest is forgotten first."""
+_IMPORTERS = frozenset({"subimport", "dynamic_subimport", "_lookup_module"})
+"""Functions by which cloudpickle imports a module while it loads."""
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """What to run: `decoders` is None for what is not a GenServer."""
+
+    start: Any
+    args: dict[str, Any]
+    decoders: dict[int, codec.Decoder] | None
+
+
+class _NotLoaded(Exception):
+    """The payload needs a module that is not there yet."""
+
+
+class _Careful(pickle.Unpickler):
+    """Loads only with what is imported already."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module not in sys.modules or name in _IMPORTERS or name == "__import__":
+            raise _NotLoaded(module)
+        return super().find_class(module, name)
+
+
+_made: dict[bytes, Prepared] = {}
+
+
+def warm(payload: bytes) -> None:
+    """In the zygote: make it now if that is safe; a fault in it is left for the child to report."""
+    if not payload or payload in _made:
+        return
+    try:
+        start, args, types = _Careful(io.BytesIO(payload)).load()
+        if isinstance(start, str) and start.partition(":")[0] not in sys.modules:
+            return
+        made = _make(start, args, types)
+    except Exception:  # _NotLoaded, or whatever a user's class raises: the child says it better
+        return
+    _made[payload] = made
+    if len(_made) > PREPARED_MAX:
+        del _made[next(iter(_made))]
+
+
+def prepared(payload: bytes) -> Prepared:
+    """In the child: what was made before the fork, or made now. Raises what a user's class does."""
+    found = _made.get(payload)
+    return found if found is not None else _make(*pickling.loads(payload))
+
+
+def _make(start: Any, args: dict[str, Any], types: dict[str, Any] | None) -> Prepared:
+    start = find(start) if isinstance(start, str) else start
+    server = isinstance(start, type) and issubclass(start, GenServer)
+    decoders = codec.decoders(types or codec.handler_types(start)) if server else None
+    return Prepared(start, args, decoders)

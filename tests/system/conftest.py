@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+import pytest
+
+from otp import testing
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Installed, the plugin is there already; in a plain checkout it has no entry point."""
+    if not config.pluginmanager.is_registered(testing):
+        config.pluginmanager.register(testing, "otp")
