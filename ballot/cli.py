@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import otp
 from ballot import node
@@ -16,6 +17,7 @@ from ballot.cluster import Cluster, ClusterError
 from ballot.coordination import CoordinationError
 from ballot.dataset import SAMPLE, DatasetError
 from ballot.demo import KILLS, DemoError, Plan, run_demo
+from ballot.tally import METHODS
 from ballot.topology import BadCluster
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
@@ -28,12 +30,20 @@ EXAMPLES = """examples:
 
 exit codes: 0 all is well, 1 something is not, 2 wrong usage or input"""
 
-DEMO = f"""Cast every ballot of an election one by one, from many clients at a time, while processes
-are killed with -9; then close, count, and account for every ballot.
+DEMO = """Cast every ballot of an election one by one, from many clients at a time, while processes
+are killed with -9; then close, count, and account for every ballot."""
 
-  --election DIR   election.json and ballots.jsonl[.gz] (format ballot-election/1); with a
-                   result.json the result must equal it
-  --kills a,b,..   any of {", ".join(KILLS)}, in this order; `none` for none"""
+DEMO_EXAMPLES = """examples:
+  ballot demo --kills none                 without any kill
+  ballot demo --kills writer,writer,node --clients 128
+  ballot demo --election DIR --json        the result must equal DIR/result.json
+
+exit code 0 only if submitted = acknowledged = counted, nothing was lost or doubled, the five copies
+are equal, all that was killed came back, and the result is the expected one"""
+
+CLUSTER_EXAMPLES = """examples:
+  ballot cluster
+  ballot cluster --base-port 9000"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,31 +78,67 @@ def _complain(what: object, code: int) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """One line for a wrong usage, and where to read more; argparse prints the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ballot",
         description="Fault-tolerant elections on real processes.",
         epilog=EXAMPLES,
         formatter_class=raw,
     )
+    parser.add_argument("--version", action="version", version=f"ballot {otp.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = commands.add_parser(
-        "demo", help="a whole election under kill -9", description=DEMO, formatter_class=raw
+        "demo",
+        help="a whole election under kill -9",
+        description=DEMO,
+        epilog=DEMO_EXAMPLES,
+        formatter_class=raw,
     )
-    demo.add_argument("--election", type=Path, default=SAMPLE, metavar="DIR")
-    demo.add_argument("--clients", type=_count, default=64, metavar="N", help="commands in flight")
-    demo.add_argument("--ballots", type=_count, default=None, metavar="N", help="cast only N")
-    demo.add_argument("--kills", type=_kills, default=KILLS, metavar="a,b,..")
-    demo.add_argument("--json", action="store_true", help="print one object on one line")
+    _add_demo(demo)
     _add_places(demo)
     demo.set_defaults(run=_demo)
-    cluster = commands.add_parser("cluster", help="run the embedded cluster until Ctrl-C")
+    about = "run the embedded cluster until Ctrl-C"
+    cluster = commands.add_parser(
+        "cluster", help=about, description=about, epilog=CLUSTER_EXAMPLES, formatter_class=raw
+    )
     _add_places(cluster)
     cluster.set_defaults(run=_cluster)
     one = commands.add_parser("node", help="run one node (a cluster starts it)")
     one.set_defaults(run=_node)
     return parser
+
+
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument(
+        "--election",
+        type=Path,
+        default=SAMPLE,
+        metavar="DIR",
+        help="election.json, ballots.jsonl[.gz] and perhaps result.json; "
+        f"methods: {', '.join(METHODS)} (default: a sample of 6,400 ballots)",
+    )
+    demo.add_argument(
+        "--clients", type=_count, default=64, metavar="N", help="commands in flight (default 64)"
+    )
+    demo.add_argument(
+        "--ballots", type=_count, default=None, metavar="N", help="cast only N (default: all)"
+    )
+    demo.add_argument(
+        "--kills",
+        type=_kills,
+        default=KILLS,
+        metavar="a,b,..",
+        help=f"any of {', '.join(KILLS)}, in this order, or none (default: each once)",
+    )
+    demo.add_argument("--json", action="store_true", help="print one object on one line")
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
@@ -103,8 +149,18 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help=f"the first of nine ports on 127.0.0.1 (default {node.BASE_PORT})",
     )
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="on disk: the record store")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="in RAM: the copies")
+    parser.add_argument(
+        "--run-dir",
+        type=Path,
+        metavar="DIR",
+        help="on disk, for the record store (default: ~/.local/state/ballot/runs)",
+    )
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="in RAM, for the copies (default: /dev/shm/ballot-UID)",
+    )
 
 
 def _count(text: str) -> int:

@@ -22,7 +22,7 @@ from ballot.node import BASE_PORT, addresses, declaration
 from ballot.topology import embedded
 
 RAM = Path("/dev/shm")
-ROOM_BYTES = 192 << 20
+ROOM_BYTES = 32 << 20
 """What must be free in RAM before anything starts: five copies of the sample, and a reserve."""
 LOCK = "lock"
 UNNAMED = ".new-"

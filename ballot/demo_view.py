@@ -26,7 +26,7 @@ class View:
 
     def __init__(self, data: Dataset, *, quiet: bool) -> None:
         self._data = data
-        self._console = Console(quiet=quiet, highlight=False)
+        self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self._begun = time.perf_counter()
         self._names = {c.id: c.name for c in data.definition.contest.candidates}
         for note in data.notes:
@@ -110,8 +110,8 @@ class View:
         console.print(
             f"submitted {account.submitted:,} = acknowledged {account.acknowledged:,} = "
             f"counted {account.counted:,}; lost {account.lost}, doubled {account.doubled}; "
-            f"{account.retries:,} attempts were repeated; {account.nodes} nodes, "
-            f"{account.processes} processes"
+            f"{account.retries:,} attempts were sent again, with the same ids; "
+            f"{account.nodes} nodes, {account.processes} processes"
         )
         for refused in account.refused:
             console.print(f"[red]refused[/]: {refused}")

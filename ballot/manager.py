@@ -125,8 +125,8 @@ class Manager(otp.GenServer):
         for message in self.waiting.get(key, ()):
             try:
                 command = message.request()
-            except Exception:  # whatever a stranger's bytes raise, they make no election
-                continue
+            except otp.Undecodable:
+                continue  # whatever it is, it makes no election
             if not isinstance(command, CreateElection):
                 continue
             if fault := key_fault(key):

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from otp import aio
     from otp.aio import AsyncClient
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AsyncClient",
     "CallTimeout",

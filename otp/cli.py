@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from otp import cli_view, host, rules, runs, starts
+from otp import __version__, cli_view, host, rules, runs, starts
 from otp.checks import check
 from otp.errors import NoProcess, OtpError, Problem, SpecError
 from otp.handle import Control
@@ -78,6 +78,7 @@ def _run(arguments: argparse.Namespace) -> NoReturn:
             f"node {chosen.name} is to listen on {chosen.listen} and has no key that other nodes "
             "must know: give --authkey-file FILE (authkey_file: in the tree's node:)"
         )
+    runs.refuse_twice(chosen.name)
     if sys.stderr.isatty() and not arguments.json:
         print(f"otp: node {chosen.name}: Ctrl-C stops it, `otp tree` shows it", file=sys.stderr)
     host.become(tree, log="json" if arguments.json else "text", **options)
@@ -144,6 +145,8 @@ def _show_table(arguments: argparse.Namespace) -> int:
 
 def _kill(arguments: argparse.Namespace) -> int:
     path, number = arguments.path, arguments.signal
+    if not path:
+        raise UsageError("PATH is empty; `otp ps` lists them")
     arguments.run_dir = _run_dir(arguments)
     try:
         pid: int = _ask(arguments, KillProcess(path, number))
@@ -232,6 +235,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="otp", description=_ABOUT, epilog=_EXAMPLES[""])
+    parser.add_argument("--version", action="version", version=f"otp {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, run, about in _COMMANDS:
         one = commands.add_parser(

@@ -7,6 +7,7 @@ type. Everything else travels as pickle, which a mailroom refuses from the netwo
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import operator
@@ -31,7 +32,7 @@ from otp.errors import (
     Undecodable,
 )
 from otp.frames import CALL, CAST, ERROR, INFO, MSGPACK, PICKLE, REPLY, Envelope, Failure
-from otp.messages import Address, Down, Exit, Message, Request, Via
+from otp.messages import NOPROC, Address, Down, Exit, Message, Request, Via
 from otp.transport import FRAME_BYTES_MAX
 
 encode = msgspec.msgpack.Encoder().encode
@@ -52,8 +53,15 @@ def dump(value: Any) -> tuple[int, bytes]:
 
     Raises ValueError for one that is too long for a frame.
     """
-    if isinstance(value, Request | Message) or type(value) in _SCALARS:
+    if isinstance(value, Request | Message):
         return MSGPACK, _bounded(encode(value))
+    return _dump_value(value, declared=type(value) in _SCALARS)
+
+
+def _dump_value(value: Any, *, declared: bool) -> tuple[int, bytes]:
+    if declared:  # the receiver knows the type, so msgpack does, unless a number is too large
+        with contextlib.suppress(TypeError, OverflowError):
+            return MSGPACK, _bounded(encode(value))
     return PICKLE, _bounded(pickling.dumps(value))
 
 
@@ -68,12 +76,8 @@ def _bounded(body: bytes) -> bytes:
 
 def dump_reply(request: type | None, value: Any) -> tuple[int, bytes]:
     """The codec and the bytes for a reply to a request of this type."""
-    if request is not None and reply_type(request) is not Any:
-        try:
-            return MSGPACK, _bounded(encode(value))
-        except (TypeError, OverflowError):
-            return PICKLE, _bounded(pickling.dumps(value))
-    return dump(value)
+    declared = request is not None and reply_type(request) is not Any
+    return _dump_value(value, declared=declared or type(value) in _SCALARS)
 
 
 def load_reply(request: Any, codec: int, body: bytes) -> Any:
@@ -125,8 +129,13 @@ def handler_types(cls: type) -> dict[str, Any]:
 def _first_annotation(cls: type, name: str) -> Any:
     function = inspect.unwrap(getattr(cls, name))
     parameters = list(inspect.signature(function).parameters)
-    if len(parameters) < 2 or parameters[1] not in function.__annotations__:
+    if len(parameters) < 2 or function.__module__ == "otp.gen_server":
         return Any
+    if parameters[1] not in function.__annotations__:
+        raise TypeError(
+            f"{cls.__qualname__}.{name}: annotate {parameters[1]!r} with what it accepts, such as "
+            f"`{parameters[1]}: Get | Add`"
+        )
     try:
         return typing.get_type_hints(function)[parameters[1]]
     except NameError as error:
@@ -213,7 +222,7 @@ def raised(failure: Failure, *, what: str, to: str) -> Exception:
         case "serverdown":
             return ServerDown(what=what, to=to, reason=failure.reason)
         case "nodedown":
-            return NodeDown(what=what, to=to, node=failure.text)
+            return NodeDown(what=what, to=to, node=failure.text, sent=failure.reason != NOPROC)
         case "overloaded":
             return Overloaded(what=what, to=to, limit=failure.text)
         case "disconnected":

@@ -84,11 +84,16 @@ class ServerDown(OtpError, ConnectionError):
 
 
 class NodeDown(OtpError, ConnectionError):
-    """The node of the receiver is not connected, or was lost before the reply."""
+    """The node of the receiver is not connected, or was lost before the reply.
 
-    def __init__(self, *, what: str, to: str, node: str) -> None:
-        self.what, self.to, self.node = what, to, node
-        super().__init__(f"{what} to {to}: node {node} is not connected; it may have happened")
+    `sent` is False where there was no connection to send it by: then it did not happen.
+    """
+
+    def __init__(self, *, what: str, to: str, node: str, sent: bool = True) -> None:
+        self.what, self.to, self.node, self.sent = what, to, node, sent
+        how = "was lost before the reply; it may have happened"
+        how = how if sent else "is not connected; it did not happen"
+        super().__init__(f"{what} to {to}: node {node} {how}")
 
 
 class Disconnected(OtpError, ConnectionError):

@@ -20,12 +20,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
 from otp import codec
-from otp.errors import Ignore, Stop
+from otp.errors import Ignore, Stop, Undecodable
 from otp.frames import CALL, CAST, DOWN, ERROR, EXIT, INFO, PICKLE, REPLY, Envelope, Failure
 from otp.messages import NORMAL, SHUTDOWN, Address, Exit, Pid, Reason, Via
 from otp.process import Continuation, Process, ShutDown
@@ -78,8 +79,12 @@ class Forwarded:
         self._process, self._envelope, self._decode = process, envelope, decode
 
     def request(self) -> Any:
-        """What was asked, in the types that handle_call accepts. Raises msgspec.DecodeError."""
-        return self._decode(self._envelope.codec, self._envelope.body)
+        """What was asked, in the types that handle_call accepts. Raises Undecodable for others."""
+        try:
+            return self._decode(self._envelope.codec, self._envelope.body)
+        except Exception as error:  # what a pickle raises is up to the classes in it
+            to = codec.wire_address(self.via)
+            raise Undecodable(what="message", to=to, problem=str(error)) from error
 
     def pass_on(self, to: str) -> None:
         """Send it there as if its sender had; the sender goes straight there next time."""
@@ -129,17 +134,17 @@ class GenServer:
 
     # ------------------------------------------------------------ what a server can do
 
-    @property
+    @cached_property
     def pid(self) -> Pid:
         """The own process id."""
         return self._process.pid
 
-    @property
+    @cached_property
     def node(self) -> str:
         """The name of the own node."""
         return self._process.node
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The own address: the path below the root."""
         return self._process.path

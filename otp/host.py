@@ -6,9 +6,9 @@ program dies, the node sees end of file, stops its tree and ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-import shutil
 import signal
 import socket
 import stat
@@ -38,6 +38,8 @@ STOP_SECONDS_MAX = 60.0
 UNIX_PATH_BYTES_MAX = 107
 """The kernel's limit for the path of a Unix socket."""
 AUTHKEY_BYTES = 32
+NODE_COMMAND = (sys.executable, "-P", "-m", "otp.node")
+"""-P: a file in the current folder that is named like a module of Python's must not replace it."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _decode_result = msgspec.msgpack.Decoder(BootResult).decode
@@ -96,7 +98,7 @@ def start(
     ours, theirs = socket.socketpair()
     with theirs:
         fd = boot_file(boot)
-        command = [sys.executable, "-m", "otp.node", str(fd), str(theirs.fileno())]
+        command = [*NODE_COMMAND, str(fd), str(theirs.fileno())]
         process = subprocess.Popen(
             command,
             pass_fds=[fd, theirs.fileno()],
@@ -122,7 +124,7 @@ def become(tree: Supervisor, *, log: str = "text", **options: Any) -> NoReturn:
     fd = boot_file(make_boot(tree, log=log, **options))
     # Until the node has its handlers: a Ctrl-C meanwhile waits for them, and is not lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    os.execve(sys.executable, [sys.executable, "-m", "otp.node", str(fd)], environment())
+    os.execve(sys.executable, [*NODE_COMMAND, str(fd)], environment())
 
 
 def _wait_for_boot(lifeline: Channel) -> str:
@@ -145,8 +147,15 @@ def _wait_for_end(process: subprocess.Popen[bytes], run_dir: str) -> bool:
         process.wait()
         return False
     finally:
-        shutil.rmtree(run_dir, ignore_errors=True)
+        _tidy(run_dir)
     return True
+
+
+def _tidy(run_dir: str) -> None:
+    """Remove what a killed node leaves; its folder, too, unless that holds other things."""
+    with contextlib.suppress(OSError):  # it is gone, as it should be
+        _remove_sockets(run_dir)
+        os.rmdir(run_dir)
 
 
 def make_boot(tree: Supervisor, *, log: str = "none", **options: Any) -> Boot:
@@ -217,11 +226,15 @@ def _clear(run_dir: str) -> None:
     try:
         Channel.connect(os.path.join(run_dir, "control.sock")).close()
     except NotRunning:
-        for entry in os.scandir(run_dir):
-            if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
-                os.unlink(entry.path)
+        _remove_sockets(run_dir)
     else:
         raise StartError(who=run_dir, reason="a node runs there; stop it, or name another run_dir")
+
+
+def _remove_sockets(run_dir: str) -> None:
+    for entry in os.scandir(run_dir):
+        if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+            os.unlink(entry.path)
 
 
 def read_authkey(options: NodeOptions) -> bytes:

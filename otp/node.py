@@ -113,7 +113,7 @@ class Node:
             return 1
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in (*_stop_signals(), signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         # `host.become` has them wait until here.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
@@ -346,11 +346,18 @@ class Node:
             responder.reply(pid)
             return
         for running in self._spawner.running.values():
-            if path in (running.path, running.child.name, running.process) and running.os_pid:
+            named = {running.path, running.child.name, running.process} - {""}
+            if path in named and running.os_pid:
                 self._spawner.kill(running, number)
                 responder.reply(running.os_pid)
                 return
         responder.fail(Failure("noproc", path))
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """A terminal that closes stops its node, too, except under nohup."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hangup]
 
 
 def _modules(tree: WireSupervisor) -> list[str]:

@@ -79,7 +79,7 @@ def _sentence(report: Report) -> str:
         case m.GaveUp(path, _, reason) if reason == AUTO_SHUTDOWN:
             return f"{path}: has ended, as its significant children have"
         case m.GaveUp(path, _, reason):
-            return f"{path}: gave up (too many restarts): {reason}"
+            return f"{path}: gave up: {reason.text or 'too many restarts'}"
         case m.NodeFault(path, _, text):
             return f"{path}: {text}"
         case m.MessagesDropped(path, _, count):

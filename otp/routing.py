@@ -25,7 +25,7 @@ from otp.frames import (
     Serve,
 )
 from otp.links import node_of
-from otp.messages import Reason, Via
+from otp.messages import NOCONNECTION, Reason, Via
 from otp.peers import Peer
 from otp.ports import CALLS_MAX, QUEUE_BYTES_MAX, CallKey, Port, call_deadline
 from otp.starts import find
@@ -151,7 +151,7 @@ class Router:
 
     def peer_lost(self, peer: Peer, text: str, waiting: Iterable[Envelope]) -> None:
         """The link is down, or was not made: whoever waits for an answer from there is told."""
-        failure = Failure("nodedown", peer.name)
+        failure = Failure("nodedown", peer.name, NOCONNECTION)
         for envelope in waiting:
             if (envelope.frm, envelope.ref) not in self._abroad:
                 self._fail(envelope, failure)
@@ -357,7 +357,7 @@ class Router:
         peer = self._peers.get(node)
         if peer is not None and not peer.open():
             del self._abroad[key]
-            self._answer(*key, Failure("nodedown", node))
+            self._answer(*key, Failure("nodedown", node, NOCONNECTION))
 
     def _remember(self, via: str, address: str) -> None:
         self._moved.pop(via, None)

@@ -62,6 +62,16 @@ def choose(name: str | None) -> Run:
     raise OtpError(f"{which}, choose one with --run-dir: {places}")
 
 
+def refuse_twice(name: str) -> None:
+    """Raises OtpError if a node of this name runs: commands could not tell the two apart."""
+    for run in running():
+        if run.name == name:
+            raise OtpError(
+                f"a node named {name!r} runs already ({run.run_dir}): stop it, or give this one "
+                "another --name"
+            )
+
+
 def listens(run_dir: str) -> bool:
     """Whether a node accepts control connections there."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

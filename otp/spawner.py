@@ -117,8 +117,9 @@ class Spawner:
         ours, theirs = socket.socketpair()
         self._preload = Preload(modules, path, self._open_files)
         self.zygote = subprocess.Popen(
-            [sys.executable, "-m", "otp.zygote", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "otp.zygote", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
+            process_group=0,  # a kill of the node's group must not take both: it cleans up after it
             stdin=subprocess.DEVNULL,  # several readers of one terminal would steal from each other
         )
         theirs.close()

@@ -204,7 +204,7 @@ class Supervision:
                 slot = self._children.find_again(child)
                 # Anything may have happened to it since: terminated, deleted, started again.
                 if slot is not None and slot.restarting:
-                    yield from self._restart(slot)
+                    yield from self._restart(slot, self._log.add(self._now))
             case Shutdown(reason):
                 yield from self._leave(reason)
 
@@ -307,9 +307,10 @@ class Supervision:
 
     def _handle_exit(self, slot: Slot, reason: Reason) -> Task[None]:
         restart = RESTARTED[slot.child.restart](reason)
-        self._report("child_exited", slot, reason, restart=restart)
+        allowed = restart and self._log.add(self._now)
+        self._report("child_exited", slot, reason, restart=allowed)
         if restart:
-            yield from self._restart(slot)
+            yield from self._restart(slot, allowed)
             return
         self._children.forget(slot)
         any_will_do = self.flags.auto_shutdown == "any_significant"
@@ -317,8 +318,8 @@ class Supervision:
             self._report("auto_shutdown", slot, reason)
             yield from self._leave(SHUTDOWN)
 
-    def _restart(self, slot: Slot) -> Task[None]:
-        if not self._log.add(self._now):
+    def _restart(self, slot: Slot, allowed: bool) -> Task[None]:
+        if not allowed:
             self._report("gave_up", slot, SHUTDOWN)
             self._children.forget(slot)
             yield from self._leave(SHUTDOWN)

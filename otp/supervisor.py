@@ -56,6 +56,12 @@ class Unit:
                 for name in known.keys() - here:
                     del known[name]
 
+    def budget(self, id: str) -> str:
+        """What was asked for when it gave up, in words."""
+        most, seconds = self.spec.max_restarts, self.spec.max_seconds
+        times = "restart" if most == 1 else "restarts"
+        return f"{id} needs one more than max_restarts: {most} {times} in {seconds:g} s"
+
     def below(self, id: str) -> tuple[str, str]:
         """The report path and the address of a child."""
         return f"{self.path}/{id}", f"{self.address}/{id}" if self.address else id
@@ -260,7 +266,7 @@ class Shell:
             case "child_start_failed":
                 made = m.ChildStartFailed(path, at, report.reason or m.NORMAL)
             case "gave_up":
-                made = m.GaveUp(unit.path, at, report.reason or m.SHUTDOWN)
+                made = m.GaveUp(unit.path, at, Reason("shutdown", unit.budget(report.id)))
             case "auto_shutdown":
                 made = m.GaveUp(unit.path, at, AUTO_SHUTDOWN)
         self._owner.report(made)

@@ -189,7 +189,8 @@ class Zygote:
         excluded = ",".join(sorted(self._excluded | {module}))
         os.environ["OTP_ZYGOTE_EXCLUDED"] = excluded
         self._node.sock.set_inheritable(True)
-        os.execv(sys.executable, [sys.executable, "-m", "otp.zygote", str(self._node.fileno())])
+        command = [sys.executable, "-P", "-m", "otp.zygote", str(self._node.fileno())]
+        os.execv(command[0], command)
 
     def _spawn(self, spawn: Spawn) -> None:
         fds = [self._node.fds.popleft() for _ in range(spawn.fds)]

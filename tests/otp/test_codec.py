@@ -13,7 +13,7 @@ from otp import codec, errors
 from otp.codec import Decoder, decoders, dump, dump_reply, handler_types, load_reply, reply_type
 from otp.frames import CALL, CAST, INFO, MSGPACK, PICKLE, Failure
 from otp.gen_server import From, GenServer
-from otp.messages import KILLED, NORMAL, Down, Exit, Message, Request, Via
+from otp.messages import KILLED, NOCONNECTION, NORMAL, Down, Exit, Message, Request, Via
 
 T = TypeVar("T")
 
@@ -80,6 +80,7 @@ def test_the_type_of_a_reply_rides_on_the_request(request_type: type, expected: 
         (Get(), [Point(1), Point(2)], MSGPACK),
         (Clear(), None, MSGPACK),
         (Untyped(), "text", MSGPACK),
+        (Untyped(), -(2**70), PICKLE),
         (Untyped(), {"a": Point(1)}, PICKLE),
         (Untyped(), (1, 2), PICKLE),
         (Untyped(), Down(1, "x", KILLED), PICKLE),
@@ -113,7 +114,7 @@ def test_plain_values_and_declared_messages_are_not_pickled(value: Any) -> None:
 
 
 def test_what_is_not_declared_is_pickled() -> None:
-    for value in (Point(1), {"a": 1}, [1], (1,)):
+    for value in (Point(1), {"a": 1}, [1], (1,), 2**70):
         kind, body = dump(value)
         assert kind == PICKLE and Decoder(Any)(kind, body) == value
 
@@ -149,7 +150,9 @@ class Lost(GenServer):
 def test_a_handler_accepts_what_its_annotation_says() -> None:
     types = handler_types(Server)
     assert types == {"handle_call": Add | Get, "handle_cast": Poke, "handle_info": Any}
-    assert handler_types(Bare)["handle_call"] is Any
+    assert set(handler_types(GenServer).values()) == {Any}, "what is not overridden"
+    with pytest.raises(TypeError, match=r"Bare.handle_call: annotate 'request' with what it acc"):
+        handler_types(Bare)
     with pytest.raises(TypeError, match=r"Lost.handle_cast: its annotation cannot be resolved"):
         handler_types(Lost)
 
@@ -259,6 +262,7 @@ def test_a_refusal_that_is_garbage_leaves_its_text() -> None:
         (Failure("noproc", ""), errors.NoProcess, "there is no such process; it did not happen"),
         (Failure("serverdown", "", KILLED), errors.ServerDown, "replied (killed); it may have"),
         (Failure("nodedown", "b"), errors.NodeDown, "node b is not connected"),
+        (Failure("nodedown", "b", NOCONNECTION), errors.NodeDown, "lost before the reply; it may"),
         (Failure("overloaded", "9 wait"), errors.Overloaded, "the queue is full (9 wait)"),
         (Failure("disconnected", ""), errors.Disconnected, "and is not sent again"),
         (Failure("undecodable", "odd"), errors.Undecodable, "odd; it did not happen"),

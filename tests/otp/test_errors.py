@@ -36,7 +36,13 @@ CASES: list[tuple[type[OtpError], dict[str, Any], type[BaseException], str]] = [
         errors.NodeDown,
         CALL | {"node": "MI-A-1"},
         ConnectionError,
-        "call Add to counter: node MI-A-1 is not connected; it may have happened",
+        "call Add to counter: node MI-A-1 was lost before the reply; it may have happened",
+    ),
+    (
+        errors.NodeDown,
+        CALL | {"node": "MI-A-1", "sent": False},
+        ConnectionError,
+        "call Add to counter: node MI-A-1 is not connected; it did not happen",
     ),
     (
         errors.Disconnected,

@@ -13,7 +13,7 @@ from otp import messages as m
 from otp.messages import KILLED, WireChild, WireSupervisor
 from otp.node_view import format_report, process_infos
 from otp.signals import Begin, Started
-from otp.spawner import Running, Spawner
+from otp.spawner import Owner, Running, Spawner
 from otp.supervisor import AUTO_SHUTDOWN, Unit
 
 WORKER, PROGRAM = WireChild("w"), WireChild("p", "program", command=("redis",))
@@ -33,7 +33,8 @@ class FakeSpawner:
 def run(unit: Unit, id: str, serial: int, child: WireChild, *, began: bool) -> None:
     """The child has a process, which has said that it serves, or has not yet."""
     (key,) = (entry.key for entry in unit.machine.entries() if entry.id == id)
-    running = Running(serial, f"<c.{serial}@a>", unit.below(id)[0], child, None)  # type: ignore[arg-type]
+    owner = cast(Owner, None)  # nothing happens to this process
+    running = Running(serial, f"<c.{serial}@a>", unit.below(id)[0], child, owner)
     running.os_pid, running.began, running.started_at = 100 + serial, began, AT
     unit.processes[key] = running
     if began:
@@ -76,7 +77,7 @@ SENTENCES: list[tuple[m.Report, str]] = [
     (m.ChildExited("r/a", AT, 7, KILLED, True), "r/a: ended, pid 7: killed; it is restarted"),
     (m.ChildExited("r/s", AT), "r/s: ended: normal"),
     (m.ChildStartFailed("r/a", AT, m.Reason("crash", "boom")), "r/a: did not start: crash: boom"),
-    (m.GaveUp("r", AT), "r: gave up (too many restarts): shutdown"),
+    (m.GaveUp("r", AT), "r: gave up: too many restarts"),
     (m.GaveUp("r", AT, AUTO_SHUTDOWN), "r: has ended, as its significant children have"),
     (m.NodeFault("a", AT, "the zygote died"), "a: the zygote died"),
     (m.MessagesDropped("r/a", AT, 3), "r/a: 3 messages dropped, its queue was full"),

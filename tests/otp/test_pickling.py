@@ -178,6 +178,8 @@ def test_a_closure_and_a_class_in_a_function_travel_by_value() -> None:
     makes, local = pickling.loads(pickling.dumps((make, Local)))
     assert makes(5) == 15 and local().times() == 12 and local is not Local
     assert "<locals>" in local.__qualname__
+    with pytest.raises(AttributeError):
+        local().n = 5
 
 
 @pytest.mark.parametrize("value", [Reason, Message, Path, subprocess.run, Reason("normal")])

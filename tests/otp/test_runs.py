@@ -88,3 +88,10 @@ def test_a_node_too_busy_to_accept_counts_as_running(
         assert [run.name for run in runs.running()] == ["a"]
     os.unlink(path)
     folder.rmdir()
+
+
+def test_a_name_is_not_taken_twice(listening: list[str]) -> None:
+    name = runs.running()[0].name
+    with pytest.raises(OtpError, match=f"a node named {name!r} runs already .*another --name"):
+        runs.refuse_twice(name)
+    runs.refuse_twice("nobody")

@@ -306,7 +306,7 @@ def test_reports_say_what_happened_and_what_follows() -> None:
     assert started == Report("child_started", 1, "a", 7)
     effects = shell.machine.step(Exited(1, 7, CRASH), 0.0)
     assert [e.kind for e in effects if isinstance(e, Report)] == ["child_exited", "gave_up"]
-    assert effects[0] == Report("child_exited", 1, "a", 7, CRASH, restart=True)
+    assert effects[0] == Report("child_exited", 1, "a", 7, CRASH, restart=False)
 
 
 def test_auto_shutdown_when_the_last_significant_child_has_ended() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from otp import pickling, wire
 from otp.errors import SpecError
-from otp.gen_server import From, GenServer
+from otp.gen_server import GenServer
 from otp.messages import StartChild, WireChild, WireSupervisor
 from otp.spec import ChildSpec, Supervisor, TopologySpec
 
@@ -115,9 +115,9 @@ def test_a_class_that_travels_by_value_brings_what_its_handlers_accept(
 
 def test_an_annotation_that_means_nothing_is_told_before_anything_starts() -> None:
     class Lost(GenServer):
-        def handle_call(self, request: Nowhere, sender: From[Any]) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+        def handle_cast(self, m: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(TypeError, match=r"Lost.handle_call: its annotation cannot be resolved"):
+    with pytest.raises(TypeError, match=r"Lost.handle_cast: its annotation cannot be resolved"):
         wire.payload(Lost, {})
 
 

@@ -50,6 +50,13 @@ def row(node: otp.Node, path: str) -> ProcessInfo:
     return next(info for info in node.processes() if info.path == path)
 
 
+def restart(node: otp.Node, path: str) -> None:
+    """Kill it, once it runs, and wait for the next one: a test leaves nothing to another."""
+    eventually(lambda: row(node, f"root/{path}").state == "running")
+    with node.expect(otp.ChildStarted, f"root/{path}"):
+        node.kill(path)
+
+
 def freeze(node: otp.Node, path: str) -> int:
     """SIGSTOP it, and wait until it stands still; its pid."""
     pid = node.kill(path, signal=signal.SIGSTOP)

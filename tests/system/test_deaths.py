@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -25,8 +26,8 @@ from tests.system.help import assert_gone, family, freeze, lines, row
 IN_ORDER, AT_ONCE = 0, 1
 
 
-def tree(*children: otp.ChildSpec, **options: Any) -> otp.Supervisor:
-    return otp.Supervisor("root", max_restarts=100, children=children, **options)
+def tree(*children: otp.ChildSpec | otp.Supervisor) -> otp.Supervisor:
+    return otp.Supervisor("root", max_restarts=100, children=children)
 
 
 # ---------------------------------------------------------------- starts that fail
@@ -60,6 +61,20 @@ def test_a_module_that_ends_the_interpreter_when_imported(tmp_path: Path) -> Non
         sys.path.remove(str(tmp_path))
 
 
+def test_a_module_that_starts_a_thread_is_imported_after_the_fork(tmp_path: Path) -> None:
+    code = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()"
+    (tmp_path / "threaded.py").write_text(code, encoding="utf-8")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        spec = otp.ChildSpec("c", w.Counter)
+        with otp.start(tree(spec), preload=["threaded", "json"]) as node:
+            zygote = psutil.Process(row(node, "zygote").pid)
+            assert zygote.num_threads() == 1
+            assert node.call("c", w.Add(1)) == 1
+    finally:
+        sys.path.remove(str(tmp_path))
+
+
 def test_a_topology_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     topologies = {"keys": otp.TopologySpec(w.BrokenKeys)}
     with pytest.raises(otp.StartError, match="a topology cannot be made: RuntimeError: no map"):
@@ -67,7 +82,7 @@ def test_a_topology_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 def test_a_start_that_fails_later_is_refused_with_the_reason(otp_start: Start) -> None:
-    node = otp_start(tree(otp.Supervisor("pool")))  # type: ignore[arg-type]
+    node = otp_start(tree(otp.Supervisor("pool")))
     with pytest.raises(otp.SupervisorError, match="no such luck") as info:
         node.start_child("pool", otp.ChildSpec("bad", odd.Raises))
     assert info.value.reason == "start_failed"
@@ -127,7 +142,7 @@ def test_brutal_kill(otp_start: Start) -> None:
 
 
 def test_functions_end_as_they_end(otp_start: Start) -> None:
-    node = otp_start(tree(otp.Supervisor("pool", max_restarts=100)))  # type: ignore[arg-type]
+    node = otp_start(tree(otp.Supervisor("pool", max_restarts=100)))
     ends = {
         "returns": (odd.returns, otp.Reason("normal"), False),
         "fails": (odd.fails, "LookupError: nothing there", True),
@@ -173,6 +188,14 @@ def test_a_signal_stops_the_node_in_order(otp_start: Start, tmp_path: Path) -> N
     assert_gone(everyone)
 
 
+def test_a_terminal_that_closes_stops_the_node_in_order(otp_start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "ends"
+    node = otp_start(tree(otp.ChildSpec("a", odd.Tidy, args={"file": str(file), "name": "a"})))
+    psutil.Process(node.pid).send_signal(signal.SIGHUP)
+    assert node.process.wait(5) == IN_ORDER
+    assert list(lines(file)) == ["a shutdown"]
+
+
 def test_a_second_signal_stops_it_now(otp_start: Start) -> None:
     node = otp_start(tree(otp.ChildSpec("deaf", w.Counter, shutdown="infinity")))
     everyone = family(node.pid)
@@ -208,7 +231,7 @@ def test_a_start_that_hangs_does_not_keep_a_node_from_stopping(
     otp_start: Start, tmp_path: Path
 ) -> None:
     file = tmp_path / "hangs"
-    node = otp_start(tree(otp.Supervisor("pool")))  # type: ignore[arg-type]
+    node = otp_start(tree(otp.Supervisor("pool")))
     hangs = otp.ChildSpec("hangs", odd.HangsInInit, args={"file": str(file)}, shutdown="infinity")
     everyone = family(node.pid)
     with pytest.raises(otp.CallTimeout):
@@ -248,7 +271,7 @@ def test_a_significant_child_ends_the_node_in_order(otp_start: Start) -> None:
 
 
 def test_requests_that_wait_hear_of_a_lost_zygote(otp_start: Start, tmp_path: Path) -> None:
-    node = otp_start(tree(otp.Supervisor("pool"), otp.ChildSpec("boss", w.Boss)))  # type: ignore[arg-type]
+    node = otp_start(tree(otp.Supervisor("pool"), otp.ChildSpec("boss", w.Boss)))
     file = tmp_path / "hangs"
     hangs = otp.ChildSpec("hangs", odd.HangsInInit, args={"file": str(file)})
     errors: list[otp.OtpError] = []
@@ -270,6 +293,43 @@ def test_requests_that_wait_hear_of_a_lost_zygote(otp_start: Start, tmp_path: Pa
     assert [type(error) for error in errors] == [otp.Disconnected]
     assert_gone(before)
     assert node.which_children("pool") == []
+
+
+@pytest.mark.parametrize("who", ["node", "host"])
+def test_a_folder_keeps_what_is_not_the_node_s(tmp_path: Path, who: str) -> None:
+    (tmp_path / "precious").touch()
+    (tmp_path / "data").mkdir()
+    with otp.start(tree(otp.ChildSpec("c", w.Counter)), run_dir=str(tmp_path)) as node:
+        assert (tmp_path / "control.sock").is_socket()
+        if who == "host":
+            os.kill(node.pid, signal.SIGKILL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "precious"]
+
+
+def test_modules_in_the_current_folder_are_not_python_s_own(tmp_path: Path) -> None:
+    script, folder = tmp_path / "script.py", tmp_path / "folder"
+    folder.mkdir()
+    for name in ("heapq", "signal", "socket", "struct"):
+        (folder / f"{name}.py").write_text("raise RuntimeError('not this one')", encoding="utf-8")
+    script.write_text(
+        "import otp\n"
+        "from tests.system import workers as w\n"
+        "tree = otp.Supervisor('root', children=[otp.ChildSpec('c', w.Counter)])\n"
+        "with otp.start(tree) as node:\n"
+        "    print(node.call('c', w.Add(1)))\n",
+        encoding="utf-8",
+    )
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_nobody_reads_the_log(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from otp.messages import ChildInfo
 from otp.testing import Start, eventually
 from tests.system import odd_workers as odd
 from tests.system import workers as w
-from tests.system.help import row
+from tests.system.help import restart, row
 
 TREE = otp.Supervisor(
     "root",
@@ -47,8 +47,7 @@ def shared() -> Iterator[otp.Node]:
 def node(shared: otp.Node) -> otp.Node:
     """The tree, each of whose servers has just started: a test leaves nothing to the next."""
     for path in ("counter", "watcher", "frail"):
-        with shared.expect(otp.ChildStarted, f"root/{path}"):
-            shared.kill(path)
+        restart(shared, path)
     return shared
 
 
