@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -86,7 +87,7 @@ class FakeMailroom:
         self._listener.close()
         self._threads[0].join()
         for sock in self.accepted:
-            if sock.fileno() >= 0:
+            with contextlib.suppress(OSError):  # its thread may just have closed it
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads[1:]:
             thread.join()

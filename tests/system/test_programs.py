@@ -31,8 +31,9 @@ import os, resource, sys
 with open("/proc/self/status") as status:
     words = dict(line.split(":", 1) for line in status)
 environ = os.environ
-# Python itself ignores these two from its start on; whoever executed it should not have.
-own = 1 << 12 | 1 << 24
+# Python itself ignores the first two from its start on; whoever executed it should not have. The
+# last two belong to the C library, which lets nobody change them: they are as they were for us.
+own = 1 << 12 | 1 << 24 | 1 << 31 | 1 << 32
 with open(sys.argv[1] + ".new", "w") as file:
     print(environ["COLOUR"], os.getcwd(), environ.get("NOTIFY_SOCKET", "none"), file=file)
     print(int(words["SigBlk"], 16), file=file)
