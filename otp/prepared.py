@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -21,8 +22,14 @@ from otp.starts import find
 
 PREPARED_MAX = 1_000
 """Payloads kept by a zygote, about one for each child of a tree; the oldest is forgotten first."""
-_IMPORTERS = frozenset({"subimport", "dynamic_subimport", "_lookup_module"})
-"""Functions by which cloudpickle imports a module while it loads."""
+_IMPORTERS = frozenset(
+    {
+        ("cloudpickle.cloudpickle", "subimport"),
+        ("builtins", "__import__"),
+        ("importlib", "import_module"),
+    }
+)
+"""Functions by which a pickle imports a module while it loads."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -41,9 +48,16 @@ class _Careful(pickle.Unpickler):
     """Loads only with what is imported already."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module not in sys.modules or name in _IMPORTERS or name == "__import__":
+        if module not in sys.modules:
             raise _NotLoaded(module)
+        if (module, name) in _IMPORTERS:
+            return _loaded
         return super().find_class(module, name)
+
+
+def _loaded(name: str, *_: Any) -> ModuleType:
+    """A module that is imported already; raises KeyError for another."""
+    return sys.modules[name]
 
 
 _made: dict[bytes, Prepared] = {}
@@ -58,7 +72,7 @@ def warm(payload: bytes) -> None:
         if isinstance(start, str) and start.partition(":")[0] not in sys.modules:
             return
         made = _make(start, args, types)
-    except Exception:  # _NotLoaded, or whatever a user's class raises: the child says it better
+    except Exception:  # not loaded, or whatever a user's class raises: the child says it better
         return
     _made[payload] = made
     if len(_made) > PREPARED_MAX:

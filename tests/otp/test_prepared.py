@@ -61,6 +61,7 @@ def test_a_payload_whose_module_is_not_loaded_is_left_to_the_child(tmp_path: Pat
         "by_name = pickling.dumps(('starts_a_thread:Server', {}, None))\n"
         "prepared.warm(by_name)\n"
         "prepared.warm(b'cstarts_a_thread\\nServer\\n.')\n"
+        "prepared.warm(b\"cimportlib\\nimport_module\\n(S'starts_a_thread'\\ntR.\")\n"
         "assert 'starts_a_thread' not in sys.modules\n"
         "assert len(os.listdir('/proc/self/task')) == 1\n"
         "prepared.prepared(by_name)\n"
