@@ -43,6 +43,7 @@ from otp.messages import (
     Via,
     WhichChildren,
 )
+from otp.routing import Topology
 from otp.spec import (
     ChildSpec,
     NodeOptions,
@@ -99,6 +100,7 @@ __all__ = [
     "Stop",
     "Supervisor",
     "SupervisorError",
+    "Topology",
     "TopologySpec",
     "Undecodable",
     "Via",

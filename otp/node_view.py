@@ -17,13 +17,25 @@ from otp.supervisor import AUTO_SHUTDOWN, Unit
 
 def process_infos(node: str, spawner: Spawner, roots: list[Unit]) -> list[ProcessInfo]:
     """Every process of the node, parents before children, in start order."""
+    own, zygote = os.getpid(), spawner.zygote.pid
     rows = [
-        ProcessInfo(node, "node", "running", os.getpid(), "", 0, 0.0),
-        ProcessInfo("zygote", "zygote", "running", spawner.zygote.pid, "", 0, 0.0),
+        ProcessInfo(node, "node", "running", own, "", 0, started_at(own)),
+        ProcessInfo("zygote", "zygote", "running", zygote, "", 0, started_at(zygote)),
     ]
     for root in roots:
         rows += _unit_rows(root)
     return rows
+
+
+def started_at(pid: int) -> float:
+    """When a process was started, in seconds since the epoch; 0 if it is gone. From /proc."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+    except FileNotFoundError:
+        return 0.0
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.time() - since_boot + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _unit_rows(unit: Unit) -> list[ProcessInfo]:

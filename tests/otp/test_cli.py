@@ -138,7 +138,7 @@ def _is_drawn(rows: dict[str, dict[str, Any]]) -> None:
     assert (drawn.returncode, drawn.stderr) == (0, "")
     lines = drawn.stdout.splitlines()
     assert len(lines) == len(rows) == 8
-    assert re.fullmatch(r"local +node  pid \d+", lines[0])
+    assert re.fullmatch(r"local +node  pid \d+  up \d+s", lines[0])
     assert re.match(r"   ├─ counter +running  pid \d+  up \d+s  restarts 1  last exit: k", lines[5])
     assert "\033" not in drawn.stdout
     table = run_otp("ps").stdout.splitlines()

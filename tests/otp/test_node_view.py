@@ -7,6 +7,7 @@ import os
 import subprocess
 from typing import cast, get_args
 
+import psutil
 import pytest
 
 from otp import messages as m
@@ -58,10 +59,11 @@ def root() -> Unit:
 
 
 def test_every_process_is_a_row_parents_first(root: Unit) -> None:
-    rows = process_infos("a", cast(Spawner, FakeSpawner()), [root])
+    node, zygote, *rows = process_infos("a", cast(Spawner, FakeSpawner()), [root])
+    assert (node.path, node.type, node.pid) == ("a", "node", os.getpid())
+    assert abs(node.started - psutil.Process().create_time()) < 1
+    assert (zygote.path, zygote.type, zygote.pid) == ("zygote", "zygote", FakeProcess.pid)
     assert rows == [
-        m.ProcessInfo("a", "node", "running", os.getpid(), "", 0, 0.0),
-        m.ProcessInfo("zygote", "zygote", "running", 17, "", 0, 0.0),
         m.ProcessInfo("root", "supervisor", "running", 0, "<c.s1@a>", 0, AT),
         m.ProcessInfo("root/w", "worker", "running", 101, "<c.1@a>", 2, AT, "killed"),
         m.ProcessInfo("root/pool", "supervisor", "running", 0, "<c.s2@a>", 0, AT),
