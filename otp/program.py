@@ -26,9 +26,11 @@ def execute(spawn: Spawn, control: socket.socket) -> int:
     environment.pop(VARIABLE, None)
     if spawn.notify:
         environment[VARIABLE] = spawn.notify
-    # Python ignores these, and what is ignored stays so in a program that does not expect it.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    # What is ignored stays so in a program that does not expect it: Python ignores some signals,
+    # and a shell others for what it runs in the background.
+    for number in signal.valid_signals():
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     try:
         if child.cwd:
             os.chdir(child.cwd)

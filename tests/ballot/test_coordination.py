@@ -333,10 +333,10 @@ def test_kill_9_in_the_middle_loses_nothing_acknowledged(path: Path, spawn: Spaw
             assert int(epoch) > told.get(key, 0), "an epoch was given again after a crash"
             told[key] = int(epoch)
         process.send_signal(signal.SIGKILL)
-        rest, _ = process.communicate(timeout=WAIT_S)
-        for line in rest.splitlines():  # acknowledged before it died, read after
-            key, epoch = line.split()
-            told[key] = int(epoch)
+        # By the same stream, which has read ahead: `communicate` would miss what lies in it.
+        for line in _stream(process.stdout).read().splitlines():
+            told[line.split()[0]] = int(line.split()[1])
+        process.wait(WAIT_S)
         with closing(RecordStore(path, allow_tmpfs=True)) as store:
             held = {key: record.epoch for key, record in store.list_for(OLD[0])}
         assert all(epoch <= held[key] <= epoch + 1 for key, epoch in told.items())

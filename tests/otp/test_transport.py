@@ -329,7 +329,7 @@ def test_garbage_is_refused_and_never_accepted(
     frame = head + garbage
     if not accepting and frame.startswith(b"#CHALLENGE#"):
         (answer,) = ours.feed(frame)
-        assert len(answer) in (16, 8 + hashlib.sha256().digest_size, 8 + 48)
+        assert len(answer) in (16, 5 + 16, 8 + hashlib.sha256().digest_size, 8 + 48)
         frame = b"?" + garbage
     with pytest.raises(AuthenticationError):
         ours.feed(frame)
