@@ -69,9 +69,7 @@ class Running:
         self.owner = owner
         self.shown = path
         self.os_pid = 0
-        self.began = False
-        self.settled = False
-        self.told = False
+        self.ready = self.began = self.settled = self.told = False
         self.said: Reason | None = None
         self.started_at = time.time()
         self.control: FrameSocket | None = None
@@ -264,6 +262,8 @@ class Spawner:
 
     def _forked(self, running: Running, pid: int, text: str) -> None:
         running.os_pid = pid
+        if running.ready:
+            self._began(running)
         if pid == 0 and self.running.pop(running.serial, None) is not None:
             self._release(running)
             running.owner.ended(running, Reason("crash", text))
@@ -296,7 +296,8 @@ class Spawner:
                     running.said = reason
 
     def _began(self, running: Running) -> None:
-        if not running.began and not running.settled:
+        running.ready = True  # a quick child may say so before the zygote has told its pid
+        if running.os_pid and not running.began and not running.settled:
             running.began = True
             if not running.told:  # else the timer is the one that ends it
                 self._clear_timer(running)
@@ -305,8 +306,7 @@ class Spawner:
     def _reaped(self, running: Running, status: int) -> None:
         self._drain(running)
         self._release(running)
-        reason = _reason(running, status)
-        running.owner.ended(running, reason)
+        running.owner.ended(running, _reason(running, status))
 
     def _drain(self, running: Running) -> None:
         """What it said before it died was sent before we hear that it did."""
