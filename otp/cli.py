@@ -65,6 +65,9 @@ def _complain(code: int, *problems: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> NoReturn:
+    # A shell has it ignored for what it runs in the background: a Ctrl-C would be lost until the
+    # node has its own handlers.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tree = _tree(arguments)
     options = {
         "name": arguments.name,
