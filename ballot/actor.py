@@ -12,9 +12,7 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -80,6 +78,7 @@ class Copy(otp.GenServer):
         """Called at the end of `__init__`: from here on the copy can be asked."""
         self._inputs.append(r.Tick())
         self.cast(f"{MANAGER}@{self.node}", CopyUp(self.key, self.role))
+        self._ticking = True
         self.send_after(0, Wake())
 
     def handle_drained(self) -> None:
@@ -100,22 +99,23 @@ class Copy(otp.GenServer):
         inputs, self._inputs = self._inputs, []
         if not inputs:
             return
-        with self.undamaged():
+        try:
             for effect in self.machine.step_many(inputs, time.monotonic()):
                 self.perform(effect)
-
-    @contextmanager
-    def undamaged(self) -> Iterator[None]:
-        """Around whatever reads the log: finding it damaged is the end of this copy."""
-        try:
-            yield
         except StoreCorrupt as error:
-            # R8: a damaged copy is a lost one. The next process begins it anew and is refilled.
-            print(f"{self.path} on {self.node}: {error}", file=sys.stderr)
-            self.stopped(str(error))
-            self.store.close()
-            shutil.rmtree(self.store.path)
-            raise otp.Stop(str(error)) from error
+            self.damaged(error)
+
+    def damaged(self, error: StoreCorrupt) -> NoReturn:
+        """R8: a damaged copy is a lost one. The next process begins it anew and is refilled."""
+        self.store.close()
+        shutil.rmtree(self.store.path)
+        self.end(error)
+
+    def end(self, error: Exception) -> NoReturn:
+        """No bug of ours, so no traceback: one line that says what to do, then the end."""
+        print(f"{self.path} on {self.node}: {error}", file=sys.stderr)
+        self.stopped(str(error))
+        raise otp.Stop(str(error)) from error
 
     def collect(self) -> bool:
         """Add to the inputs what has been gathered meanwhile; False if there was nothing."""
@@ -153,10 +153,7 @@ class Copy(otp.GenServer):
         try:
             self.store.apply(save)
         except (StoreFull, Fenced) as error:
-            # No bug of ours, so no traceback: one line that says what to do, then the end.
-            print(f"{self.path} on {self.node}: {error}", file=sys.stderr)
-            self.stopped(str(error))
-            raise otp.Stop(str(error)) from error
+            self.end(error)
 
     def advance(self, effect: r.Effect) -> None:
         """Carry out an effect that is not the same for both."""
@@ -226,8 +223,10 @@ class Follower(Copy):
     def _log(self, request: GetLog) -> LogPart:
         if not self.machine.copy.voter:
             return LogPart((), False)
-        with self.undamaged():
+        try:
             return self.readable.part(request.after, self.machine.visible)
+        except StoreCorrupt as error:
+            self.damaged(error)
 
     def _send(self, to: tuple[str, ...], message: Replica) -> None:
         self.acks += isinstance(message, wire.Ack | wire.HeartbeatOk)
@@ -268,11 +267,13 @@ class Writer(Copy):
     def handle_call(self, request: Command | GetCopy | GetOutcome, sender: otp.From[Any]) -> Any:
         if isinstance(request, GetCopy):
             return self.status(self.machine.phase, self.machine.epoch)
-        with self.undamaged():
+        try:
             if isinstance(request, GetOutcome):
                 self.commands.ask(request, sender)
             else:
                 self.commands.take(request, sender, _now_ms())
+        except StoreCorrupt as error:
+            self.damaged(error)
         return otp.NoReply
 
     def collect(self) -> bool:

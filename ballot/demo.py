@@ -157,7 +157,6 @@ class Demo:
         for i, what in enumerate(self._plan.kills):
             load.allow(share[i + 1])
             await marks[i].wait()
-            self._view.killing(what)
             killed = await killer.kill(what)
             kills.append(killed)
             self._view.killed(killed)

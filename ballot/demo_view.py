@@ -81,9 +81,6 @@ class View:
             f"{load.acknowledged / seconds:,.0f}/s"
         )
 
-    def killing(self, what: str) -> None:
-        """A kill is about to happen."""
-
     def killed(self, killed: Killed) -> None:
         """A death, and how long it took."""
         back = "[red]did not come back[/]"

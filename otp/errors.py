@@ -117,14 +117,6 @@ class Overloaded(OtpError):
         )
 
 
-class ProtocolError(OtpError, ValueError):
-    """Bytes from `peer` are not what was agreed; the connection to it is closed."""
-
-    def __init__(self, *, peer: str, problem: str) -> None:
-        self.peer, self.problem = peer, problem
-        super().__init__(f"{peer}: {problem}; the connection is closed")
-
-
 class Undecodable(OtpError, ValueError):
     """The receiver does not accept this message; `problem` says why; nothing happened."""
 
@@ -139,14 +131,6 @@ class StartError(OtpError, RuntimeError):
     def __init__(self, *, who: str, reason: Any) -> None:
         self.who, self.reason = who, reason
         super().__init__(f"{who} did not start: {reason}")
-
-
-class NotSupported(OtpError, NotImplementedError):
-    """`what` cannot be done here; `remedy` says what can."""
-
-    def __init__(self, *, what: str, remedy: str) -> None:
-        self.what, self.remedy = what, remedy
-        super().__init__(f"{what} is not supported: {remedy}")
 
 
 # What a supervisor answers when it refuses, in OTP's words.

@@ -42,7 +42,7 @@ from otp.messages import (
 )
 from otp.node_view import format_report, process_infos
 from otp.notify import VARIABLE, notify_ready
-from otp.reactor import Reactor
+from otp.reactor import Descriptor, Reactor
 from otp.requests import to_op, to_reply
 from otp.spawner import Running, Spawner
 from otp.supervisor import AUTO_SHUTDOWN, Shell, Unit
@@ -117,7 +117,7 @@ class Node:
             signal.signal(number, lambda *_: None)
         # `host.become` has them wait until here.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
-        self._reactor.read(_Pipe(read), lambda: self._on_signals(read))
+        self._reactor.read(Descriptor(read), lambda: self._on_signals(read))
         self._spawner.start(self._preload(), self._boot.sys_path)
         self._reactor.run()
         self._end()
@@ -365,16 +365,6 @@ def _modules(tree: WireSupervisor) -> list[str]:
     for child in tree.children:
         found += [child.module] if isinstance(child, WireChild) else _modules(child)
     return found
-
-
-class _Pipe:
-    """The reading end of the wake-up pipe."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def fileno(self) -> int:
-        return self._fd
 
 
 def read_boot(fd: int) -> Boot:

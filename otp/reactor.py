@@ -24,6 +24,16 @@ class HasFileno(Protocol):
     def fileno(self) -> int: ...
 
 
+class Descriptor:
+    """A bare descriptor as something with a fileno."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+
 class Timer:
     """A callback at a moment; `cancel()` makes it never."""
 

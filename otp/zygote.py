@@ -24,7 +24,7 @@ import msgspec
 from otp.child import become
 from otp.frames import Control, Forked, Kill, Preload, Reaped, Restarted, Spawn, Unforkable, Warm
 from otp.prepared import warm
-from otp.reactor import Reactor, Timer
+from otp.reactor import Descriptor, Reactor, Timer
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
 
 STRAYS_SECONDS_MAX = 2.0
@@ -132,7 +132,7 @@ class Zygote:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self._reactor.read(self._node, self._read_node)
-        self._reactor.read(_Fd(self._child_read), self._on_child)
+        self._reactor.read(Descriptor(self._child_read), self._on_child)
         self._reactor.run()
 
     # ------------------------------------------------------------ from the node
@@ -264,16 +264,6 @@ class Zygote:
         """The node is gone: kill everything below, until nothing is left, and go."""
         kill_all_below(LEAVE_SECONDS_MAX)
         os._exit(0)
-
-
-class _Fd:
-    """A bare descriptor as something with a fileno."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def fileno(self) -> int:
-        return self._fd
 
 
 def main() -> None:

@@ -58,12 +58,6 @@ CASES: list[tuple[type[OtpError], dict[str, Any], type[BaseException], str]] = [
         "call Add to counter: the queue is full (8 MiB); it did not happen; try again later",
     ),
     (
-        errors.ProtocolError,
-        {"peer": "TO-A-1", "problem": "frame of 70 MiB"},
-        ValueError,
-        "TO-A-1: frame of 70 MiB; the connection is closed",
-    ),
-    (
         errors.Undecodable,
         CALL | {"problem": "it takes no Add"},
         ValueError,
@@ -80,12 +74,6 @@ CASES: list[tuple[type[OtpError], dict[str, Any], type[BaseException], str]] = [
         {"where": "/run/x", "problem": "no such file"},
         ConnectionError,
         "no node answers at /run/x (no such file); is it running?",
-    ),
-    (
-        errors.NotSupported,
-        {"what": "this system", "remedy": "use Linux"},
-        NotImplementedError,
-        "this system is not supported: use Linux",
     ),
     (
         errors.SupervisorError,
