@@ -51,7 +51,8 @@ from otp.messages import (
 )
 from otp.node_ties import Ties
 from otp.registry import Registry
-from otp.spawner import Running, Spawner
+from otp.running import Running
+from otp.spawner import Spawner
 from otp.supervisor import Unit
 
 BACKLOG = 128

@@ -28,25 +28,23 @@ from otp.messages import (
     ChildExited,
     ChildStartFailed,
     GaveUp,
-    KillProcess,
     NodeFault,
-    NodeInfo,
     PeerDown,
     PeerUp,
     Reason,
     Report,
-    StopNode,
-    Subscribe,
     WireChild,
     WireSupervisor,
 )
-from otp.node_view import format_report, process_infos
+from otp.node_requests import Requests
+from otp.node_view import format_report
 from otp.notify import VARIABLE, notify_ready
 from otp.reactor import Descriptor, Reactor
 from otp.requests import to_op, to_reply
-from otp.spawner import Running, Spawner
+from otp.running import Running
+from otp.spawner import Spawner
 from otp.supervisor import AUTO_SHUTDOWN, Shell, Unit
-from otp.zygote import kill_all_below, kill_quietly, reaped, subreaper
+from otp.zygote import kill_all_below, reaped, subreaper
 
 ZYGOTE_FAULTS_MAX, ZYGOTE_FAULTS_SECONDS = 5, 60.0
 """So many lost zygotes within so many seconds end the node."""
@@ -69,7 +67,7 @@ class Node:
     """One node, from boot to end; `run` returns its exit code."""
 
     def __init__(self, boot: Boot, lifeline: socket.socket | None) -> None:
-        self._boot = boot
+        self._boot, self.name = boot, boot.name
         self._reactor = Reactor()
         self._creation = f"{time.time_ns() // 1_000_000:x}"
         self._control = ControlServer(self._reactor, self._handle)
@@ -86,6 +84,7 @@ class Node:
             fault=self.fault,
         )
         self._shell = Shell(self._reactor, self._spawner, self, self._creation, boot.name)
+        self._asked = Requests(self, self._spawner, self._shell)
         self.mailroom = MailroomLink(boot, self._creation, self._spawner, self)
         self._own: Unit | None = None
         self._root: Unit | None = None
@@ -323,35 +322,12 @@ class Node:
             responder.reply(answer)
 
     def _handle(self, envelope: Envelope, request: Any, responder: Responder) -> None:
-        match request:
-            case NodeInfo():
-                responder.reply(process_infos(self._boot.name, self._spawner, self._shell.roots))
-            case Subscribe():
-                responder.reply(None)
-            case StopNode():
-                self._stop_waiters.append(responder)
-                self.stop()
-            case KillProcess(path, number):
-                self._kill(path, number, responder)
-            case _:
-                self.supervisor_request(envelope.to or "/", request, responder)
+        self._asked.handle(envelope, request, responder)
 
-    def _kill(self, path: str, number: int, responder: Responder) -> None:
-        if number not in signal.valid_signals():
-            responder.fail(Failure("undecodable", f"there is no signal {number}"))
-            return
-        if path == "zygote":
-            pid = self._spawner.zygote.pid
-            kill_quietly(pid, number)
-            responder.reply(pid)
-            return
-        for running in self._spawner.running.values():
-            named = {running.path, running.child.name, running.process} - {""}
-            if path in named and running.os_pid:
-                self._spawner.kill(running, number)
-                responder.reply(running.os_pid)
-                return
-        responder.fail(Failure("noproc", path))
+    def stop_for(self, responder: Responder) -> None:
+        """Stop, and answer when the tree is down."""
+        self._stop_waiters.append(responder)
+        self.stop()
 
 
 def _stop_signals() -> list[signal.Signals]:

@@ -11,7 +11,8 @@ import msgspec
 
 from otp import messages as m
 from otp.messages import ProcessInfo, Report
-from otp.spawner import Running, Spawner
+from otp.running import Running
+from otp.spawner import Spawner
 from otp.supervisor import AUTO_SHUTDOWN, Unit
 
 

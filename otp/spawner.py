@@ -13,9 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from typing import Literal, Protocol
 
 import msgspec
 
@@ -38,9 +36,10 @@ from otp.frames import (
     Unforkable,
     Warm,
 )
-from otp.messages import KILLED, NORMAL, SHUTDOWN, Reason, WireChild
+from otp.messages import Reason, WireChild
 from otp.notify import NotifySocket
-from otp.reactor import Reactor, Timer
+from otp.reactor import Reactor
+from otp.running import Owner, Running, end_reason, role_of
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
 from otp.zygote import kill_quietly
 
@@ -49,37 +48,6 @@ OPEN_FILES_MAX = 1_048_576
 
 _from_worker = msgspec.msgpack.Decoder(FromWorker).decode
 _from_zygote = msgspec.msgpack.Decoder(FromZygote).decode
-
-
-class Owner(Protocol):
-    """Who hears of a process's life: the shell of its supervisor."""
-
-    def began(self, running: Running) -> None: ...
-    def ignored(self, running: Running) -> None: ...
-    def ended(self, running: Running, reason: Reason) -> None: ...
-
-
-class Running:
-    """One OS process from spawn to reaping."""
-
-    def __init__(
-        self, serial: int, process: str, path: str, child: WireChild, owner: Owner
-    ) -> None:
-        self.serial, self.process, self.path, self.child = serial, process, path, child
-        self.owner = owner
-        self.shown = path
-        self.os_pid = 0
-        self.ready = self.began = self.settled = self.told = False
-        self.said: Reason | None = None
-        self.started_at = time.time()
-        self.control: FrameSocket | None = None
-        self.timer: Timer | None = None
-        self.notify: NotifySocket | None = None
-        self.reader: Callable[[bytes], bool] | None = None
-
-    @property
-    def has_mail(self) -> bool:
-        return self.child.kind in ("server", "function")
 
 
 class Spawner:
@@ -221,7 +189,7 @@ class Spawner:
                 running.process,
                 running.path,
                 running.child,
-                role=_role(running.child),
+                role=role_of(running.child),
                 notify=self._open_notify(running),
                 node=self._node,
                 fds=len(fds),
@@ -306,7 +274,7 @@ class Spawner:
     def _reaped(self, running: Running, status: int) -> None:
         self._drain(running)
         self._release(running)
-        running.owner.ended(running, _reason(running, status))
+        running.owner.ended(running, end_reason(running, status))
 
     def _drain(self, running: Running) -> None:
         """What it said before it died was sent before we hear that it did."""
@@ -365,36 +333,3 @@ def _raise_open_files() -> int:
     if 0 <= soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     return soft
-
-
-def _role(child: WireChild) -> Literal["worker", "program", "mailroom"]:
-    if child.kind == "program" or child.kind == "mailroom":
-        return child.kind
-    return "worker"
-
-
-def _reason(running: Running, status: int) -> Reason:
-    """What a supervisor hears: the worker's own word, or what the wait status says."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        if running.said is not None and not running.began:
-            return running.said
-        if number == signal.SIGKILL:
-            return KILLED
-        if running.told and number == running.child.stop_signal:
-            return SHUTDOWN
-        return Reason("crash", f"ended by {_signal_name(number)}")
-    if running.said is not None:
-        return running.said
-    if running.told:
-        return SHUTDOWN
-    code = os.waitstatus_to_exitcode(status)
-    return NORMAL if code == 0 else Reason("crash", f"exit code {code}")
-
-
-def _signal_name(number: int) -> str:
-    """ "SIGSEGV"; real-time signals between the first and the last have numbers only."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -16,7 +16,8 @@ from otp import messages as m
 from otp import signals as s
 from otp.messages import Reason, Report, WireChild, WireSupervisor
 from otp.reactor import Reactor
-from otp.spawner import Running, Spawner
+from otp.running import Running
+from otp.spawner import Spawner
 from otp.strategy import Supervision
 
 Answer = Callable[[s.Result], None]

@@ -13,8 +13,9 @@ import pytest
 from otp import messages as m
 from otp.messages import KILLED, WireChild, WireSupervisor
 from otp.node_view import format_report, process_infos
+from otp.running import Owner, Running
 from otp.signals import Begin, Started
-from otp.spawner import Owner, Running, Spawner
+from otp.spawner import Spawner
 from otp.supervisor import AUTO_SHUTDOWN, Unit
 
 WORKER, PROGRAM = WireChild("w"), WireChild("p", "program", command=("redis",))

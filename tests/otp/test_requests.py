@@ -10,7 +10,7 @@ from otp import messages as m
 from otp import signals as s
 from otp.frames import Failure
 from otp.requests import OPS, named, to_op, to_reply
-from otp.spawner import Running
+from otp.running import Running
 from otp.supervisor import Unit
 
 PID, SUP = "<c.7@a>", "<c.s7@a>"
