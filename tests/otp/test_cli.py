@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from otp import cli
 from otp.testing import Start, eventually
 from tests.otp import programs
 from tests.otp.programs import SECONDS_MAX, Command, is_one_line, run_otp, write
 
-COMMANDS = ("run", "check", "tree", "ps", "kill")
+COMMANDS = [command.name for command in cli.COMMANDS]
 
 
 class Running:
