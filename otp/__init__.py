@@ -19,6 +19,7 @@ from otp.errors import (
     Stop,
     SupervisorError,
     Undecodable,
+    Unexpected,
 )
 from otp.gen_server import Forwarded, From, GenServer, NoReply
 from otp.handle import Node
@@ -103,6 +104,7 @@ __all__ = [
     "Topology",
     "TopologySpec",
     "Undecodable",
+    "Unexpected",
     "Via",
     "WhichChildren",
     "aio",

@@ -11,7 +11,7 @@ import socket
 import sys
 from typing import NoReturn
 
-from otp import pickling
+from otp import faults, pickling
 from otp.errors import Stop
 from otp.frames import Spawn
 from otp.gen_server import crash_reason, run_child, stop_reason
@@ -72,6 +72,7 @@ def _run(spawn: Spawn, fds: list[int]) -> int:
     if spawn.role == "program":
         return execute(spawn, control)
     gc.enable()
+    faults.arm()
     if spawn.role == "mailroom":
         return int(find(MAILROOM)(control))
     process = Process(

@@ -162,6 +162,18 @@ class SupervisorError(OtpError):
         super().__init__(f"{request} {child} at {supervisor}: {tail}")
 
 
+class Unexpected(OtpError, AssertionError):
+    """A report came that `expect` was told must not come (`seen`)."""
+
+    def __init__(self, *, what: str, seen: Any) -> None:
+        self.what, self.seen = what, seen
+        super().__init__(f"{what} was not to be: {seen}")
+
+
+class InjectedCrash(Exception):
+    """What the pytest plugin's `crash` raises in a worker, as if its own code had."""
+
+
 class Ignore(Exception):
     """Raise it in `__init__` of a GenServer: the child counts as started, without a process."""
 

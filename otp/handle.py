@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import msgspec
 
 from otp import pickling, wire
 from otp.client import Channel, Client, envelope, outcome, socket_in
 from otp.codec import decode_envelope
-from otp.errors import Disconnected, OtpError
+from otp.errors import Disconnected, NoProcess, OtpError
+from otp.expect import EXPECT_SECONDS, Expected, ExpectedNone, Wanted
 from otp.frames import CALL, ERROR, INFO, REPLY
 from otp.messages import (
     AnyReport,
@@ -26,7 +29,6 @@ from otp.messages import (
     RestartChild,
     StartDynamic,
     StopNode,
-    Subscribe,
     TerminateChild,
     WhichChildren,
 )
@@ -36,8 +38,8 @@ T = TypeVar("T", bound=Report)
 
 CONTROL_SECONDS_MAX = 30.0
 """How long a control request may take; stopping a tree takes as long as its children do."""
-EXPECT_SECONDS = 15.0
-"""How long `expect` waits before it says what it saw instead."""
+REPORTS_MAX = 10_000
+"""Reports kept that come while a question is asked; of more than that the oldest are forgotten."""
 
 _decode_report = msgspec.msgpack.Decoder(AnyReport).decode
 
@@ -47,6 +49,7 @@ class Control:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._reports: deque[bytes] = deque(maxlen=REPORTS_MAX)
 
     @classmethod
     def of(cls, run_dir: str) -> Control:
@@ -63,55 +66,26 @@ class Control:
                 answer = decode_envelope(frame)
                 if answer.kind in (REPLY, ERROR) and answer.ref == ref:
                     return outcome(request, to, answer)
+                if answer.kind == INFO:
+                    self._reports.append(answer.body)
         except EOFError as error:
             raise Disconnected(what=type(request).__name__, to=to) from error
         raise OtpError(f"{type(request).__name__}: the node does not answer; is it stopped?")
 
     def report(self, deadline: float | None = None) -> Any:
         """The next report after `Subscribe`, or None at the deadline. Raises EOFError."""
-        while (frame := self._channel.receive(deadline)) is not None:
+        while not self._reports:
+            frame = self._channel.receive(deadline)
+            if frame is None:
+                return None
             answer = decode_envelope(frame)
             if answer.kind == INFO:
-                return _decode_report(answer.body)
-        return None
+                self._reports.append(answer.body)
+        return _decode_report(self._reports.popleft())
 
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
-
-
-class Expected(Generic[T]):
-    """Waits, at the end of its `with` block, for a report that came since its beginning."""
-
-    report: T
-
-    def __init__(self, control: Control, kind: type[T], path: str | None, seconds: float) -> None:
-        self._control, self._kind, self._path = control, kind, path
-        self._seconds = seconds
-        self._seen: list[Any] = []
-
-    def __enter__(self) -> Expected[T]:
-        self._control.ask(Subscribe())
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._wait()
-        finally:
-            self._control.close()
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + self._seconds
-        while (report := self._control.report(deadline)) is not None:
-            if isinstance(report, self._kind) and self._path in (None, report.path):
-                self.report = report
-                return
-            self._seen.append(report)
-        where = f" of {self._path}" if self._path else ""
-        raise TimeoutError(
-            f"no {self._kind.__name__}{where} within {self._seconds:g} s; seen: {self._seen}"
-        )
 
 
 class Node:
@@ -160,14 +134,47 @@ class Node:
         return cast(list[ProcessInfo], self.control.ask(NodeInfo()))
 
     def kill(self, path: str, *, signal: int = 9) -> int:
-        """kill -9 the process at this address (also `mailroom`, `zygote`); its OS pid."""
-        return cast(int, self.control.ask(KillProcess(path, signal)))
+        """kill -9 the process at this address (also `mailroom`, `zygote`); its OS pid.
+
+        `signal`: another one instead, 0 for none. Raises NoProcess.
+        """
+        try:
+            return cast(int, self.control.ask(KillProcess(path, signal)))
+        except NoProcess:
+            raise NoProcess(what="kill", to=path) from None
 
     def expect(
-        self, kind: type[T], path: str | None = None, *, timeout: float = EXPECT_SECONDS
+        self,
+        kind: type[T],
+        path: str | None = None,
+        *,
+        count: int = 1,
+        never: Sequence[Wanted] = (),
+        timeout: float = EXPECT_SECONDS,
     ) -> Expected[T]:
-        """`with node.expect(ChildStarted, "root/a") as started:` act; then `started.report`."""
-        return Expected(Control.of(self.run_dir), kind, path, timeout)
+        """`with node.expect(ChildStarted, "root/a") as started:` act; then `started.report`.
+
+        `count` such reports are waited for (`started.reports`). The first of `never` (kinds, or
+        pairs of a kind and a path) that comes before them raises Unexpected.
+        """
+        wanted = [(kind, path)] * count
+        return Expected(Control.of(self.run_dir), wanted, never=never, timeout=timeout)
+
+    def expect_each(
+        self, *wanted: Wanted, never: Sequence[Wanted] = (), timeout: float = EXPECT_SECONDS
+    ) -> Expected[Report]:
+        """Wait for several kinds: `node.expect_each((ChildExited, "root/a"), GaveUp)`.
+
+        They may come in any order; `reports` has them in the order in which they are named.
+        """
+        return Expected(Control.of(self.run_dir), wanted, never=never, timeout=timeout)
+
+    def expect_none(self, *never: Wanted, within: float = 0.0) -> ExpectedNone:
+        """`with node.expect_none(GaveUp):` act; Unexpected if there was such a report.
+
+        What the node reports in the `within` seconds after the block counts as well.
+        """
+        return ExpectedNone(Control.of(self.run_dir), never, within=within)
 
     def stop(self) -> None:
         """Stop the tree in reverse order, then the node; returns when nothing is left."""

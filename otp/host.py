@@ -18,7 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -60,13 +60,18 @@ class StartedNode(Node):
 
     def close(self) -> None:
         """Stop the tree in reverse order and the node; returns when no process is left."""
-        if self._lifeline is None:
+        if self.process.returncode is not None and self._lifeline is None:
             return
-        super().close()
-        self._lifeline.close()
-        self._lifeline = None
+        self.hang_up()
         if not _wait_for_end(self.process, self.run_dir):
             raise OtpError(f"node {self.pid} did not stop in {STOP_SECONDS_MAX:g} s; killed")
+
+    def hang_up(self) -> None:
+        """Begin to stop, as if this program had ended; `close` waits for the end."""
+        super().close()
+        if self._lifeline is not None:
+            self._lifeline.close()
+            self._lifeline = None
 
     def stop(self) -> None:
         """The same as `close`."""
@@ -78,6 +83,9 @@ class StartedNode(Node):
             lifeline.close()  # the node sees that, stops its tree and ends
             text = f"node {self.pid} was not closed; use `with`"
             warnings.warn(text, ResourceWarning, stacklevel=2)
+
+
+N = TypeVar("N", bound=StartedNode)
 
 
 def start(
@@ -94,6 +102,18 @@ def start(
     and its children find in their environment.
     Raises SpecError for a tree that cannot be right, StartError where a child does not start.
     """
+    return launch(StartedNode, tree, log=log, environ=environ, **options)
+
+
+def launch(
+    kind: type[N],
+    tree: Supervisor,
+    *,
+    log: str = "none",
+    environ: Mapping[str, str] = os.environ,
+    **options: Any,
+) -> N:
+    """As `start`, with a handle of a class of your own."""
     boot = make_boot(tree, log=log, **options)
     ours, theirs = socket.socketpair()
     with theirs:
@@ -112,7 +132,7 @@ def start(
         lifeline.close()
         _wait_for_end(process, boot.run_dir)
         raise StartError(who=f"node {boot.name}", reason=problem)
-    return StartedNode(boot.run_dir, process, lifeline)
+    return kind(boot.run_dir, process, lifeline)
 
 
 def become(tree: Supervisor, *, log: str = "text", **options: Any) -> NoReturn:

@@ -256,7 +256,10 @@ class NodeInfo(Request[list[ProcessInfo]], frozen=True, tag="otp.NodeInfo"):
 
 
 class KillProcess(Request[int], frozen=True, tag="otp.KillProcess"):
-    """kill -9 the process at this path (also `mailroom`, `zygote`); the reply is its OS pid."""
+    """kill -9 the process at this path (also `mailroom`, `zygote`); the reply is its OS pid.
+
+    `signal`: another one instead; 0 sends none, as for `kill`.
+    """
 
     path: str
     signal: int = 9

@@ -49,7 +49,7 @@ class Requests:
 
     def _kill(self, request: KillProcess, responder: Responder) -> None:
         path, number = request.path, request.signal
-        if number not in signal.valid_signals():
+        if number and number not in signal.valid_signals():  # 0 asks for the pid
             responder.fail(Failure("undecodable", f"there is no signal {number}"))
             return
         if path == "zygote":

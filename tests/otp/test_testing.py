@@ -10,7 +10,7 @@ import pytest
 import otp
 from otp import testing
 from otp.testing import eventually
-from tests.otp.programs import COUNTER, ROOT
+from tests.otp.programs import COUNTER, ROOT, Idle
 
 
 def test_a_condition_that_comes_true_ends_the_wait_with_its_value() -> None:
@@ -54,7 +54,7 @@ def project(pytester: pytest.Pytester, home: Path, monkeypatch: pytest.MonkeyPat
 
 
 def _run(pytester: pytest.Pytester, code: str) -> pytest.RunResult:
-    pytester.makepyfile(test_it=f"import otp, os\nfrom counter import *\n\n{code}")
+    pytester.makepyfile(test_it=f"import otp, os, pytest\nfrom counter import *\n\n{code}")
     return pytester.runpytest_subprocess(*_plugin())
 
 
@@ -62,6 +62,28 @@ def _plugin() -> tuple[str, ...]:
     """The plugin by its entry point where the package is installed, else by its name."""
     known = any(entry.value == "otp.testing" for entry in entry_points(group="pytest11"))
     return ("-p", "no:cacheprovider", *(() if known else ("-p", "otp.testing")))
+
+
+def examples(docstring: str) -> str:
+    """The indented blocks of a docstring."""
+    return "".join(line[4:] for line in docstring.splitlines(True) if line.startswith((" ", "\n")))
+
+
+def test_the_examples_of_the_plugin_run_as_they_are_written(
+    pytester: pytest.Pytester, project: Path
+) -> None:
+    assert testing.__doc__ is not None
+    _run(pytester, examples(testing.__doc__)).assert_outcomes(passed=3)
+
+
+def test_any_node_is_listened_to_by_the_fixture(
+    otp_start: testing.Start, otp_expect: testing.Expect
+) -> None:
+    counter = otp.ChildSpec("counter", Idle)
+    node = otp_start(otp.Supervisor("root", children=[counter]))
+    with otp.Node(node.run_dir) as other, otp_expect(other, otp.ChildStarted) as seen:
+        other.kill("counter")
+    assert seen.report.path == "root/counter"
 
 
 def test_what_the_fixture_started_is_stopped_the_last_one_first(
