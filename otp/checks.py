@@ -9,11 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from otp import starts
+from otp import envfile, starts, users
 from otp.errors import Problem, SpecError
-from otp.rules import CHILD, HOST_PORT, ID, NODE, SUPERVISOR, TEXT, Rule, is_list, is_mapping
+from otp.limits import RLIMITS
+from otp.rules import (
+    CHILD,
+    HOST_PORT,
+    ID,
+    NODE,
+    RLIMIT,
+    SUPERVISOR,
+    TEXT,
+    Rule,
+    is_list,
+    is_mapping,
+)
 from otp.spec import ChildSpec, NodeOptions, Spec, Supervisor, TopologySpec
-from otp.words import shown
+from otp.words import did_you_mean, shown
 
 Where: TypeAlias = tuple[str | int, ...]
 Fault: TypeAlias = tuple[Where, str]
@@ -166,6 +178,7 @@ def _child(place: _Place, imports: bool) -> Iterator[Fault]:
             yield (*where, "command"), "names no program: write it first, then its arguments"
     if is_mapping(spec.env):
         yield from _env(spec.env, (*where, "env"))
+    yield from _outfit(spec, where, here=imports)
     template = parent is not None and parent.strategy == "simple_one_for_one"
     yield from _start(spec, where, partial=template, imports=imports)
 
@@ -182,6 +195,25 @@ def _env(env: Mapping[str, Any], where: Where) -> Iterator[Fault]:
     for key in env:
         if not key or "=" in key:
             yield (*where, key), f"{shown(key)} is not the name of an environment variable"
+
+
+def _outfit(spec: ChildSpec, where: Where, *, here: bool) -> Iterator[Fault]:
+    """Limits that there are; and, where the tree is to run here, the user and the file."""
+    if is_mapping(spec.rlimits):
+        yield from _items(spec.rlimits, (*where, "rlimits"), RLIMIT)
+        for name in spec.rlimits.keys() - RLIMITS.keys():
+            hint = did_you_mean(name, RLIMITS) or f"; use {', '.join(RLIMITS)}"
+            yield (*where, "rlimits", name), f"{shown(name)} is not a limit{hint}"
+    if here and spec.env_file is not None and not CHILD["env_file"](spec.env_file):
+        try:
+            envfile.read(spec.env_file)
+        except envfile.EnvFileError as error:
+            yield (*where, "env_file"), str(error)
+    if here and spec.user is not None and not CHILD["user"](spec.user):
+        try:
+            users.find(spec.user)
+        except LookupError as error:
+            yield (*where, "user"), str(error)
 
 
 def _start(

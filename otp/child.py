@@ -15,6 +15,7 @@ from otp import faults, pickling
 from otp.errors import Stop
 from otp.frames import Spawn
 from otp.gen_server import crash_reason, run_child, stop_reason
+from otp.limits import Unfit, die_with_parent, wear
 from otp.messages import NORMAL, SHUTDOWN, Pid, Reason
 from otp.prepared import prepared
 from otp.process import Process, ShutDown
@@ -22,7 +23,6 @@ from otp.program import execute
 from otp.starts import find
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 MAILROOM = "otp.mailroom:serve"
 """By name, since a mailroom knows of nodes and clients and a child should not."""
@@ -39,7 +39,7 @@ def become(spawn: Spawn, fds: list[int], *, parent: int, open_files: int) -> NoR
         _settle_in(parent)
         if spawn.role != "mailroom":
             _restore_open_files(open_files)
-        code = _run(spawn, fds)
+        code = _run(spawn, fds, parent)
     except SystemExit:
         code = EXIT_CRASH
     except BaseException as error:  # the very end of this process: nothing above could see it
@@ -52,8 +52,7 @@ def become(spawn: Spawn, fds: list[int], *, parent: int, open_files: int) -> NoR
 def _settle_in(parent: int) -> None:
     os.setsid()
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
+    if not die_with_parent(parent):
         os._exit(EXIT_CRASH)  # the zygote died before PDEATHSIG was set
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -67,10 +66,10 @@ def _restore_open_files(soft: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def _run(spawn: Spawn, fds: list[int]) -> int:
+def _run(spawn: Spawn, fds: list[int], parent: int) -> int:
     control = socket.socket(fileno=fds[0])
     if spawn.role == "program":
-        return execute(spawn, control)
+        return execute(spawn, control, parent)
     gc.enable()
     faults.arm()
     if spawn.role == "mailroom":
@@ -82,25 +81,27 @@ def _run(spawn: Spawn, fds: list[int]) -> int:
         FrameSocket(control, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX),
         FrameSocket(socket.socket(fileno=fds[1])),
     )
-    return _work(process, spawn)
+    return _work(process, spawn, parent)
 
 
-def _work(process: Process, spawn: Spawn) -> int:
+def _work(process: Process, spawn: Spawn, parent: int) -> int:
     """Run a worker to its end; the reason goes to the node before the process does."""
-    reason = _outcome(process, spawn)
+    reason = _outcome(process, spawn, parent)
     process.flush()
     process.ended(reason, began=process.has_begun)
     return 0 if reason == NORMAL else EXIT_CRASH
 
 
-def _outcome(process: Process, spawn: Spawn) -> Reason:
+def _outcome(process: Process, spawn: Spawn, parent: int) -> Reason:
     try:
-        _dress(spawn)
+        _dress(spawn, parent)
         made = prepared(spawn.child.payload)
         extra = pickling.loads(spawn.extra) if spawn.extra else {}
         return run_child(process, made.start, {**made.args, **extra}, made.decoders)
     except ShutDown:
         return SHUTDOWN
+    except Unfit as error:
+        return Reason("crash", str(error))
     except Stop as stop:  # in `__init__`: it does not start, for this reason
         return stop_reason(stop)
     except SystemExit as error:
@@ -109,9 +110,11 @@ def _outcome(process: Process, spawn: Spawn) -> Reason:
         return crash_reason(error)
 
 
-def _dress(spawn: Spawn) -> None:
-    """The environment and the folder that the child's spec names."""
+def _dress(spawn: Spawn, parent: int) -> None:
+    """The environment, the limits and the folder that the child's spec names."""
     os.environ.update(spawn.child.env)
+    if spawn.child.outfit is not None:
+        wear(spawn.child.outfit, parent)
     if spawn.child.cwd:
         os.chdir(spawn.child.cwd)
 

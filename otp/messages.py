@@ -143,6 +143,26 @@ AnyReport = (
 # ---------------------------------------------------------------- the tree on the wire
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """A user by ids; `name` and `home` are empty for a number that is in no user database."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    name: str = ""
+    home: str = ""
+
+
+class Outfit(msgspec.Struct, frozen=True):
+    """What a child puts on before its own code runs; rlimits below 0 mean no limit."""
+
+    user: Identity | None = None
+    umask: int | None = None
+    nice: int | None = None
+    rlimits: dict[str, int] = {}
+    stdin: str = ""
+
+
 class WireChild(msgspec.Struct, frozen=True, tag="child"):
     """A worker's, function's or program's spec; `payload` is opaque to the node."""
 
@@ -160,6 +180,8 @@ class WireChild(msgspec.Struct, frozen=True, tag="child"):
     ready: str = ""
     ready_timeout: float = 30.0
     stop_signal: int = 15
+    outfit: Outfit | None = None
+    memory_max: int = 0
 
 
 class WireSupervisor(msgspec.Struct, frozen=True, tag="supervisor"):

@@ -23,6 +23,7 @@ from otp.codec import encode
 from otp.control import Connection, ControlServer, Responder
 from otp.frames import INFO, MSGPACK, Boot, BootResult, Envelope, Failure
 from otp.mailroom_link import MailroomLink
+from otp.memory import MemoryGuard
 from otp.messages import (
     KILLED,
     ChildExited,
@@ -86,6 +87,7 @@ class Node:
         self._shell = Shell(self._reactor, self._spawner, self, self._creation, boot.name)
         self._asked = Requests(self, self._spawner, self._shell)
         self.mailroom = MailroomLink(boot, self._creation, self._spawner, self)
+        self._memory = MemoryGuard(self._reactor, self._spawner)
         self._own: Unit | None = None
         self._root: Unit | None = None
         self._exit_code = 0
@@ -266,6 +268,7 @@ class Node:
             return  # it could not even be spawned; we hear of its end in a moment
         if self._stopping:
             self._spawner.stop(running, STARTING_SECONDS_MAX)
+        self._memory.watch(running)
         if running.child.kind == "mailroom":
             self.mailroom.spawned(running)
         elif mail is not None:

@@ -9,6 +9,7 @@ import socket
 import msgspec
 
 from otp.frames import Ended, Spawn
+from otp.limits import Unfit, wear
 from otp.messages import Reason
 from otp.notify import VARIABLE
 
@@ -16,7 +17,7 @@ EXIT_NOT_EXECUTED = 127
 """A shell's code for a command that could not be run."""
 
 
-def execute(spawn: Spawn, control: socket.socket) -> int:
+def execute(spawn: Spawn, control: socket.socket, parent: int) -> int:
     """Become the program. The control socket closes on exec, which is how the node knows.
 
     Returns an exit code only where the program could not be executed; the reason was sent.
@@ -32,8 +33,12 @@ def execute(spawn: Spawn, control: socket.socket) -> int:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     try:
+        if child.outfit is not None:
+            wear(child.outfit, parent)
         if child.cwd:
             os.chdir(child.cwd)
+    except Unfit as error:
+        return _failed(control, str(error))
     except OSError as error:
         return _failed(control, f"cannot change to the folder {child.cwd}: {error.strerror}")
     try:

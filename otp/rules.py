@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from otp import sizes
 from otp.spec import SHUTDOWN_WORDS
 from otp.words import did_you_mean, shown
 
@@ -66,6 +67,26 @@ def is_mapping(value: Any) -> bool:
     return isinstance(value, Mapping) and all(is_text(key) for key in value)
 
 
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_umask(value: Any) -> bool:
+    octal = isinstance(value, str) and 0 < len(value) <= 4 and set(value) <= set("01234567")
+    return octal and int(value, 8) <= 0o777
+
+
+def _is_user(value: Any) -> bool:
+    parts = value.split(":") if is_text(value) else []
+    return 1 <= len(parts) <= 2 and all(part.strip() == part != "" for part in parts)
+
+
+def _is_rlimit(value: Any) -> bool:
+    if type(value) is int or not isinstance(value, str):
+        return type(value) is int and 0 <= value < 2**63
+    return value == sizes.INFINITY or type(sizes.normal(value)) is int
+
+
 def is_list(value: Any) -> bool:
     """What specs take as a list; a set or a generator has no order or only one use."""
     return isinstance(value, list | tuple)
@@ -81,6 +102,8 @@ _PERIOD = _rule(
     "a duration above 0: use seconds, 200ms, 5s or 1m", lambda v: _is_seconds(v) and v > 0
 )
 _RESTARTS = _rule("a whole number from 0 on", lambda v: type(v) is int and v >= 0)
+
+RLIMIT = _rule("a limit: use a whole number, a size such as 512M, or infinity", _is_rlimit)
 
 _COMMON: dict[str, Rule] = {
     "id": ID,
@@ -105,6 +128,18 @@ CHILD: dict[str, Rule] = _COMMON | {
     "ready": _optional(_choice("way to be ready", "notify")),
     "ready_timeout": _PERIOD,
     "stop_signal": _choice("signal such as SIGTERM", *signal.Signals.__members__, listed=False),
+    "env_file": _optional(TEXT),
+    "user": _optional(_rule("a user: use a name or number, or user:group", _is_user)),
+    "umask": _optional(_rule("a umask: use octal text, such as '022'", _is_umask)),
+    "nice": _optional(
+        _rule(
+            "a niceness: use a whole number from -20 (first) to 19 (last)",
+            lambda v: type(v) is int and -20 <= v <= 19,
+        )
+    ),
+    "rlimits": _MAPPING,
+    "stdin": _optional(TEXT),
+    "memory_max": _optional(_rule("a size above 0: use bytes, 64K, 512M or 1.5G", _is_size)),
 }
 SUPERVISOR: dict[str, Rule] = _COMMON | {
     "children": _LIST,

@@ -34,6 +34,7 @@ class Running:
         self.os_pid = 0
         self.ready = self.began = self.settled = self.told = False
         self.said: Reason | None = None
+        self.verdict: Reason | None = None
         self.started_at = time.time()
         self.control: FrameSocket | None = None
         self.timer: Timer | None = None
@@ -58,7 +59,7 @@ def end_reason(running: Running, status: int) -> Reason:
         if running.said is not None and not running.began:
             return running.said
         if number == signal.SIGKILL:
-            return KILLED
+            return running.verdict or KILLED
         if running.told and number == running.child.stop_signal:
             return SHUTDOWN
         return Reason("crash", f"ended by {_signal_name(number)}")

@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from otp import sizes
+
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
@@ -47,6 +49,12 @@ class ChildSpec(_Started, frozen=True, kw_only=True):
     the struct is made. `name` registers the child under a name besides its path. `env`, `cwd`,
     `ready` (wait for sd_notify's READY=1, at most `ready_timeout`) and `stop_signal` are for
     commands; `env` and `cwd` for workers too.
+
+    So are these: `env_file` (see `envfile`; read when the tree is loaded, `env` goes before it),
+    `user` ("www-data", "1000:1000"; needs root; HOME, USER and LOGNAME follow it), `umask` (text,
+    octal: "022"), `nice` (from -20 to 19), `rlimits` (see `limits.RLIMITS`; whole numbers, sizes
+    such as "512M", or "infinity"; soft and hard), `stdin` (a file; by default nothing can be read),
+    `memory_max` (bytes or "512M": the child with all below it is killed when it has more).
     """
 
     args: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -60,9 +68,17 @@ class ChildSpec(_Started, frozen=True, kw_only=True):
     ready: Literal["notify"] | None = None
     ready_timeout: float | str = 30.0
     stop_signal: str = "SIGTERM"
+    env_file: str | None = None
+    user: str | None = None
+    umask: str | None = None
+    nice: int | None = None
+    rlimits: dict[str, int | str] = msgspec.field(default_factory=dict)
+    stdin: str | None = None
+    memory_max: int | str | None = None
 
     def __post_init__(self) -> None:
         _normalise(self, durations=("shutdown", "ready_timeout"), sequences=("command",))
+        msgspec.structs.force_setattr(self, "memory_max", sizes.normal(self.memory_max))
 
 
 class TopologySpec(msgspec.Struct, frozen=True):

@@ -7,15 +7,16 @@ that the node runs no user code.
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 from collections.abc import Callable
 from typing import Any
 
-from otp import codec, pickling
+from otp import codec, envfile, pickling, sizes, users
 from otp.checks import check
 from otp.errors import StartError
 from otp.gen_server import GenServer
-from otp.messages import StartChild, WireChild, WireSupervisor
+from otp.messages import Identity, Outfit, StartChild, WireChild, WireSupervisor
 from otp.spec import ChildSpec, Supervisor, TopologySpec
 from otp.starts import find
 
@@ -63,9 +64,10 @@ def start_child(spec: ChildSpec | Supervisor) -> StartChild:
 
 
 def _wire_child(spec: ChildSpec, **kind: Any) -> WireChild:
+    user = _user(spec)
     return WireChild(
         id=spec.id,
-        env=spec.env,
+        env={**_env_of(user), **_env_file(spec), **spec.env},
         cwd=spec.cwd or "",
         restart=spec.restart,
         shutdown=spec.shutdown,
@@ -74,8 +76,49 @@ def _wire_child(spec: ChildSpec, **kind: Any) -> WireChild:
         ready=spec.ready or "",
         ready_timeout=float(spec.ready_timeout),
         stop_signal=signal.Signals[spec.stop_signal].value,
+        outfit=_outfit(spec, user),
+        memory_max=int(spec.memory_max or 0),
         **kind,
     )
+
+
+def _outfit(spec: ChildSpec, user: Identity | None) -> Outfit | None:
+    """None for a child that wants nothing of it: then nothing of it costs anything."""
+    outfit = Outfit(
+        user,
+        None if spec.umask is None else int(spec.umask, 8),
+        spec.nice,
+        {name: _rlimit(value) for name, value in spec.rlimits.items()},
+        os.path.abspath(spec.stdin) if spec.stdin else "",
+    )
+    return None if outfit == Outfit() else outfit
+
+
+def _rlimit(value: int | str) -> int:
+    if isinstance(value, int):
+        return value
+    return -1 if value == sizes.INFINITY else sizes.in_bytes(value)
+
+
+def _user(spec: ChildSpec) -> Identity | None:
+    try:
+        return users.find(spec.user) if spec.user else None
+    except LookupError as error:
+        raise StartError(who=spec.id, reason=str(error)) from None
+
+
+def _env_of(user: Identity | None) -> dict[str, str]:
+    """What a login would set, and programs look for."""
+    if user is None or not user.name:
+        return {}
+    return {"USER": user.name, "LOGNAME": user.name, "HOME": user.home}
+
+
+def _env_file(spec: ChildSpec) -> dict[str, str]:
+    try:
+        return envfile.read(spec.env_file) if spec.env_file else {}
+    except envfile.EnvFileError as error:
+        raise StartError(who=spec.id, reason=str(error)) from None
 
 
 def _payload_of(spec: ChildSpec) -> bytes:

@@ -198,6 +198,12 @@ def _text_table(node: Node) -> Any:
     return {} if is_null(node) else core(node)
 
 
+def _file(node: Node) -> Any:
+    """A path, which is relative to the file that it is written in."""
+    path = _field(node)
+    return os.path.join(os.path.dirname(node.mark.file), path) if isinstance(path, str) else path
+
+
 def _values(node: Node) -> Any:
     return {} if is_null(node) else core(node)
 
@@ -209,6 +215,8 @@ _COMMON: Readers = {
 _CHILD: Readers = {
     **_COMMON, "start": _field, "args": _values, "command": _texts, "env": _text_table,
     "cwd": _field, "ready": _field, "ready_timeout": core, "stop_signal": _field,
+    "env_file": _file, "user": _field, "umask": _field, "nice": core, "rlimits": _values,
+    "stdin": _file, "memory_max": core,
 }  # fmt: skip
 _SUPERVISOR: Readers = {
     **_COMMON, "strategy": _field, "max_restarts": core, "max_seconds": core,

@@ -35,6 +35,13 @@ children:
     name: the_cache
     cwd: /
     stop_signal: SIGINT
+    env_file: conf/cache.env
+    user: 1000
+    umask: 022
+    nice: 5
+    rlimits: {core: 0, as: 512M, nofile: infinity}
+    stdin: /dev/zero
+    memory_max: 512M
   - {<<: *cache, id: second, name: ~}
   - id: pool
     max_restarts: 10
@@ -56,6 +63,13 @@ CACHE = ChildSpec(
     name="the_cache",
     cwd="/",
     stop_signal="SIGINT",
+    env_file="conf/cache.env",
+    user="1000",
+    umask="022",
+    nice=5,
+    rlimits={"core": 0, "as": "512M", "nofile": "infinity"},
+    stdin="/dev/zero",
+    memory_max=512 * 1024 * 1024,
 )
 
 
@@ -71,7 +85,7 @@ def test_yaml_gives_the_same_structs_as_python() -> None:
         "counter", "fractions:Fraction", args={"numerator": 10}, shutdown="brutal_kill"
     )
     pool = Supervisor("pool", max_restarts=10, max_seconds=60.0)
-    assert loads(TREE, environ={}) == Supervisor(
+    assert loads(TREE, environ={}, imports=False) == Supervisor(
         "root",
         [counter, CACHE, second, pool, Supervisor("empty", [])],
         strategy="rest_for_one",
@@ -84,6 +98,16 @@ def test_yaml_gives_the_same_structs_as_python() -> None:
             preload=["json"],
         ),
     )
+
+
+def test_an_env_file_is_looked_for_next_to_the_file_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "web.env").write_text("PORT=80\nnonsense\n")
+    file = tmp_path / "tree.yaml"
+    file.write_text("id: a\nchildren:\n  - {id: b, command: [c], env_file: web.env}\n")
+    with pytest.raises(SpecError) as raised:
+        load(file)
+    line = f"{file}:3:37: {tmp_path}/web.env:2: is not KEY=VALUE, a comment or an empty line"
+    assert str(raised.value) == line
 
 
 @pytest.mark.parametrize(
