@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from otp import __version__, cli_file, cli_node
+from otp import __version__, cli_file, cli_life, cli_node
 from otp.commands import FAILURE, INTERRUPTED, USAGE, Command, Parser, UsageError, complain
 from otp.errors import OtpError, SpecError
 
@@ -16,6 +16,9 @@ COMMANDS: tuple[Command, ...] = (
     cli_file.CHECK,
     cli_node.TREE,
     cli_node.PS,
+    cli_life.STOP,
+    cli_life.START,
+    cli_life.RESTART,
     cli_node.KILL,
 )
 """In the order in which `otp --help` lists them."""
@@ -67,6 +70,7 @@ examples:
   otp check supervisors.yaml      is it right?
   otp run supervisors.yaml        run it, until Ctrl-C
   otp tree                        what runs, in another terminal
+  otp restart pool --rolling      its children, one after the other
   otp kill pool/w1                kill -9; its supervisor restarts it
 
 exit codes: 0 all is well, 1 it went wrong, 2 wrong usage or a wrong file"""

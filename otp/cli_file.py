@@ -6,11 +6,23 @@ import argparse
 import os
 import signal
 import sys
-from typing import NoReturn
+import time
+from typing import Any, NoReturn
 
 from otp import host, rules, runs, starts
 from otp.checks import check
-from otp.commands import OK, USAGE, Command, UsageError, by, print_json, print_lines
+from otp.commands import (
+    OK,
+    USAGE,
+    Command,
+    UsageError,
+    by,
+    print_json,
+    print_lines,
+    settle_all,
+    wait_arguments,
+)
+from otp.detach import detach
 from otp.errors import Problem, SpecError
 from otp.spec import NodeOptions, Supervisor, paths
 from otp.yaml_tree import load
@@ -47,7 +59,7 @@ def file_arguments(parser: argparse.ArgumentParser) -> None:
 # ---------------------------------------------------------------- otp run
 
 
-def _run(arguments: argparse.Namespace) -> NoReturn:
+def _run(arguments: argparse.Namespace) -> int:
     # A shell has it ignored for what it runs in the background: a Ctrl-C would be lost until the
     # node has its own handlers.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,15 +76,43 @@ def _run(arguments: argparse.Namespace) -> NoReturn:
             f"node {chosen.name} is to listen on {chosen.listen} and has no key that other nodes "
             "must know: give --authkey-file FILE (authkey_file: in the tree's node:)"
         )
+    detached = arguments.detach or arguments.wait
+    if arguments.log is not None and not detached:
+        raise UsageError("--log goes with --detach; in the foreground, use 2> FILE")
     runs.refuse_twice(chosen.name)
+    return (_detached if detached else _foreground)(arguments, tree, chosen.name, options)
+
+
+def _foreground(
+    arguments: argparse.Namespace, tree: Supervisor, name: str, options: dict[str, Any]
+) -> NoReturn:
     if sys.stderr.isatty() and not arguments.json:
-        print(f"otp: node {chosen.name}: Ctrl-C stops it, `otp tree` shows it", file=sys.stderr)
+        print(f"otp: node {name}: Ctrl-C stops it, `otp tree` shows it", file=sys.stderr)
     host.become(tree, log="json" if arguments.json else "text", **options)
+
+
+def _detached(
+    arguments: argparse.Namespace, tree: Supervisor, name: str, options: dict[str, Any]
+) -> int:
+    ends = time.monotonic() + arguments.timeout
+    style = "json" if arguments.json else "text"
+    node = detach(tree, output=arguments.log, log=style, timeout=arguments.timeout, **options)
+    if arguments.json:
+        print_json(node)
+    else:
+        print_lines(f"{node.name} {node.pid}")
+    if arguments.wait:
+        settle_all(node.run_dir, "", ends - time.monotonic())
+    return OK
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     file_arguments(parser)
     add = parser.add_argument
+    background = "run it in the background; returns when the tree is up"
+    add("-d", "--detach", action="store_true", help=background)
+    wait_arguments(parser, "as -d, and")
+    add("--log", metavar="FILE", help="what a detached node and its children write (default: none)")
     add("--name", type=by(rules.ID), help="the node's name (default: local)")
     add("--listen", metavar="HOST:PORT", type=by(rules.HOST_PORT), help="for other nodes")
     peer = "another node; may be repeated"
@@ -108,19 +148,22 @@ def _check(arguments: argparse.Namespace) -> int:
 
 RUN = Command(
     name="run",
-    about="run a tree in the foreground",
+    about="run a tree, in the foreground or (-d) in the background",
     arguments=_run_arguments,
     run=_run,
-    json="reports as JSON, one object on a line",
+    json="reports as JSON, one object on a line; with -d: name, pid, run_dir",
     examples="""\
 examples:
   otp run supervisors.yaml
   otp run supervisors.yaml --tree workers --json
+  otp run -d supervisors.yaml --log run.log     prints its name and pid; `otp stop` stops it
   otp run shop.trees:root                       the Supervisor `root` of shop/trees.py
   otp run a.yaml --name a --listen 127.0.0.1:7001 --peer b=127.0.0.1:7002 --authkey-file key
 
 `start: "counter:Counter"` is looked for here and next to the file. Ctrl-C stops the children in
-reverse order; pressed again, at once. Exit code 1: it did not start, or the root gave up.""",
+reverse order; pressed again, at once. Exit code 1: it did not start, or the root gave up. With -d:
+0 when all has started (with --wait: and has stayed up), 1 if it did not; then nothing runs, unless
+it was only --wait that ran out of time.""",
 )
 CHECK = Command(
     name="check",

@@ -17,11 +17,16 @@ from typing import Any, NoReturn
 import msgspec
 
 from otp import cli_view, rules, runs
+from otp.errors import Disconnected, OtpError
 from otp.handle import Control
+from otp.settle import SETTLED_SECONDS, settle
+from otp.spec import seconds
 
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
 ANSWER_SECONDS_MAX = 10.0
 """How long a node may take to answer; a stopped one (SIGSTOP) never does."""
+WAIT_SECONDS = 120.0
+"""How long a command waits, unless told otherwise, for what it starts or stops."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +112,30 @@ def ask(
         control.close()
 
 
+def wait_arguments(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """--wait and --timeout, which mean the same wherever something is started or stopped."""
+    about = f"{also} wait until all has run for {SETTLED_SECONDS:g} s at a stretch".lstrip()
+    parser.add_argument("--wait", action="store_true", help=about)
+    timeout_argument(parser)
+
+
+def timeout_argument(parser: argparse.ArgumentParser) -> None:
+    """--timeout, in seconds once parsed."""
+    text = f"how long it may take: 90, 90s, 5m, .. (default {WAIT_SECONDS:g}s)"
+    parser.add_argument("--timeout", metavar="TIME", type=duration, default=WAIT_SECONDS, help=text)
+
+
+def settle_all(run_dir: str, path: str, seconds: float) -> None:
+    """Wait until all below the path has stayed up; "" is the whole node. Raises OtpError."""
+    control = Control.of(run_dir)
+    try:
+        settle(control, path, seconds)
+    except (EOFError, Disconnected) as error:
+        raise OtpError("the node ended meanwhile; `otp run` in the foreground says why") from error
+    finally:
+        control.close()
+
+
 # ---------------------------------------------------------------- arguments
 
 
@@ -132,6 +161,14 @@ def by(rule: rules.Rule) -> Callable[[str], str]:
         return text
 
     return convert
+
+
+def duration(text: str) -> float:
+    """An argument's type: seconds, or text with a unit."""
+    try:
+        return seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def signal_number(text: str) -> int:

@@ -69,7 +69,10 @@ class BootResult(msgspec.Struct, frozen=True):
 
 
 class Boot(msgspec.Struct, frozen=True):
-    """What a node is told at its birth. `authkey` never appears in an argument or environment."""
+    """What a node is told at its birth. `authkey` never appears in an argument or environment.
+
+    `detached`: once the tree is up, the end of its host is not the node's.
+    """
 
     name: str
     run_dir: str
@@ -81,6 +84,7 @@ class Boot(msgspec.Struct, frozen=True):
     preload: tuple[str, ...] = ()
     sys_path: tuple[str, ...] = ()
     log: Literal["text", "json", "none"] = "text"
+    detached: bool = False
 
 
 # ---------------------------------------------------------------- node <-> zygote, node <-> worker

@@ -115,24 +115,44 @@ def launch(
 ) -> N:
     """As `start`, with a handle of a class of your own."""
     boot = make_boot(tree, log=log, **options)
+    process, lifeline = execute(boot, environ)
+    await_boot(boot, process, lifeline)
+    return kind(boot.run_dir, process, lifeline)
+
+
+def execute(
+    boot: Boot, environ: Mapping[str, str] = os.environ, **streams: Any
+) -> tuple[subprocess.Popen[bytes], Channel]:
+    """Execute a node, in a session of its own, and the socket by which it says that it is up.
+
+    `streams` (stdin, stdout, stderr) are those of `subprocess.Popen`.
+    """
     ours, theirs = socket.socketpair()
+    fd = boot_file(boot)
     with theirs:
-        fd = boot_file(boot)
-        command = [*NODE_COMMAND, str(fd), str(theirs.fileno())]
         process = subprocess.Popen(
-            command,
+            [*NODE_COMMAND, str(fd), str(theirs.fileno())],
             pass_fds=[fd, theirs.fileno()],
             start_new_session=True,
             env=environment(environ),
+            **streams,
         )
-        os.close(fd)
-    lifeline = Channel(ours)
-    problem = _wait_for_boot(lifeline)
+    os.close(fd)
+    return process, Channel(ours)
+
+
+def await_boot(
+    boot: Boot,
+    process: subprocess.Popen[bytes],
+    lifeline: Channel,
+    seconds: float = BOOT_SECONDS_MAX,
+) -> None:
+    """Wait until the tree is up; where it does not come up the node is ended. Raises StartError."""
+    problem = _wait_for_boot(lifeline, seconds)
     if problem:
         lifeline.close()
         _wait_for_end(process, boot.run_dir)
         raise StartError(who=f"node {boot.name}", reason=problem)
-    return kind(boot.run_dir, process, lifeline)
 
 
 def become(tree: Supervisor, *, log: str = "text", **options: Any) -> NoReturn:
@@ -147,14 +167,14 @@ def become(tree: Supervisor, *, log: str = "text", **options: Any) -> NoReturn:
     os.execve(sys.executable, [*NODE_COMMAND, str(fd)], environment())
 
 
-def _wait_for_boot(lifeline: Channel) -> str:
+def _wait_for_boot(lifeline: Channel, seconds: float) -> str:
     """What kept the tree from starting, or nothing."""
     try:
-        frame = lifeline.receive(time.monotonic() + BOOT_SECONDS_MAX)
+        frame = lifeline.receive(time.monotonic() + seconds)
     except EOFError:
         return "the node process ended"
     if frame is None:
-        return f"the tree was not up after {BOOT_SECONDS_MAX:g} s"
+        return f"the tree was not up after {seconds:g} s"
     return _decode_result(decode_envelope(frame).body).text
 
 

@@ -261,7 +261,11 @@ class CountChildren(Request[ChildCounts], frozen=True, tag="otp.CountChildren"):
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):
-    """A row of `otp tree` and `otp ps`; supervisors have pid 0."""
+    """A row of `otp tree` and `otp ps`; supervisors have pid 0.
+
+    `restart` is that of its spec, `dynamic` whether it is one of many of one template; both only
+    where it runs.
+    """
 
     path: str
     type: Literal["worker", "program", "supervisor", "mailroom", "zygote", "node"]
@@ -271,6 +275,9 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     restarts: int
     started: float
     last_exit: str = ""
+    name: str = ""
+    restart: str = ""
+    dynamic: bool = False
 
 
 class NodeInfo(Request[list[ProcessInfo]], frozen=True, tag="otp.NodeInfo"):

@@ -74,7 +74,7 @@ class Node:
         self._control = ControlServer(self._reactor, self._handle)
         self._host: Connection | None = None
         if lifeline is not None:
-            self._host = self._control.add(lifeline, closed=self.stop)
+            self._host = self._control.add(lifeline, closed=self._host_gone)
         self._spawner = Spawner(
             self._reactor,
             node=boot.name,
@@ -137,6 +137,11 @@ class Node:
         for running in self._spawner.running.values():
             if not running.began and not running.told:
                 self._spawner.stop(running, STARTING_SECONDS_MAX)
+
+    def _host_gone(self) -> None:
+        self._host = None
+        if not (self._boot.detached and self._up):
+            self.stop()
 
     def _stop_now(self) -> None:
         self._exit_code = self._exit_code or 1

@@ -10,8 +10,8 @@ from typing import Literal
 import msgspec
 
 from otp import messages as m
-from otp.messages import ProcessInfo, Report
-from otp.running import Running
+from otp.messages import ProcessInfo, Report, WireChild, WireSupervisor
+from otp.signals import ChildEntry
 from otp.spawner import Spawner
 from otp.supervisor import AUTO_SHUTDOWN, Unit
 
@@ -40,34 +40,51 @@ def started_at(pid: int) -> float:
 
 
 def _unit_rows(unit: Unit) -> list[ProcessInfo]:
+    known = unit.parent
+    id = unit.path.rpartition("/")[2]
     rows = [
-        ProcessInfo(unit.path, "supervisor", "running", 0, unit.process, 0, unit.started_at)
+        ProcessInfo(
+            unit.path,
+            "supervisor",
+            "running",
+            0,
+            unit.process,
+            known.restarts.get(id, 0) if known else 0,
+            unit.started_at,
+            known.last_exit.get(id, "") if known else "",
+            name=unit.spec.name,
+            restart=unit.spec.restart if known else "",
+            dynamic=known is not None and known.spec.strategy == "simple_one_for_one",
+        )
     ]
+    specs = {spec.id: spec for spec in unit.spec.children}
     for entry in unit.machine.entries():
         inner = unit.units.get(entry.key)
-        running = unit.processes.get(entry.key)
         if inner is not None:
             rows += _unit_rows(inner)
         else:
-            rows.append(_row(unit, entry.id, entry.state, running))
+            rows.append(_row(unit, entry, specs.get(entry.id)))
     return rows
 
 
-def _row(unit: Unit, id: str, state: str, running: Running | None) -> ProcessInfo:
-    kind: Literal["worker", "program", "mailroom"] = "worker"
-    if running is not None and running.child.kind in ("program", "mailroom"):
-        kind = running.child.kind
-    if running is not None and not running.began:
-        state = "starting"
+def _row(unit: Unit, entry: ChildEntry, spec: WireChild | WireSupervisor | None) -> ProcessInfo:
+    running, id = unit.processes.get(entry.key), entry.id
+    child = running.child if running else spec
+    kind: Literal["worker", "program", "supervisor", "mailroom"] = entry.type
+    if isinstance(child, WireChild) and child.kind in ("program", "mailroom"):
+        kind = child.kind
     return ProcessInfo(
         unit.below(id)[0],
         kind,
-        state,
+        entry.state if running is None or running.began else "starting",
         running.os_pid if running else 0,
         running.process if running else "",
         unit.restarts.get(id, 0),
         running.started_at if running else 0.0,
         unit.last_exit.get(id, ""),
+        name=child.name if child else "",
+        restart=child.restart if child else "",
+        dynamic=unit.spec.strategy == "simple_one_for_one",
     )
 
 

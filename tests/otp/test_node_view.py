@@ -56,6 +56,7 @@ def root() -> Unit:
     run(pool, "p", 2, PROGRAM, began=False)
     root.restarts["w"], root.last_exit["w"] = 2, "killed"
     root.units[root.machine.entries()[1].key] = pool
+    pool.parent = root
     return root
 
 
@@ -64,12 +65,13 @@ def test_every_process_is_a_row_parents_first(root: Unit) -> None:
     assert (node.path, node.type, node.pid) == ("a", "node", os.getpid())
     assert abs(node.started - psutil.Process().create_time()) < 1
     assert (zygote.path, zygote.type, zygote.pid) == ("zygote", "zygote", FakeProcess.pid)
+    kept = "permanent"
     assert rows == [
         m.ProcessInfo("root", "supervisor", "running", 0, "<c.s1@a>", 0, AT),
-        m.ProcessInfo("root/w", "worker", "running", 101, "<c.1@a>", 2, AT, "killed"),
-        m.ProcessInfo("root/pool", "supervisor", "running", 0, "<c.s2@a>", 0, AT),
-        m.ProcessInfo("root/pool/p", "program", "starting", 102, "<c.2@a>", 0, AT),
-        m.ProcessInfo("root/pool/later", "worker", "undefined", 0, "", 0, 0.0),
+        m.ProcessInfo("root/w", "worker", "running", 101, "<c.1@a>", 2, AT, "killed", restart=kept),
+        m.ProcessInfo("root/pool", "supervisor", "running", 0, "<c.s2@a>", 0, AT, restart=kept),
+        m.ProcessInfo("root/pool/p", "program", "starting", 102, "<c.2@a>", 0, AT, restart=kept),
+        m.ProcessInfo("root/pool/later", "worker", "undefined", 0, "", 0, 0.0, restart=kept),
     ]
 
 
