@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from otp import __version__, cli_file, cli_life, cli_node
+from otp import __version__, cli_call, cli_events, cli_file, cli_life, cli_node
 from otp.commands import FAILURE, INTERRUPTED, USAGE, Command, Parser, UsageError, complain
 from otp.errors import OtpError, SpecError
 
@@ -19,7 +19,10 @@ COMMANDS: tuple[Command, ...] = (
     cli_life.STOP,
     cli_life.START,
     cli_life.RESTART,
+    cli_events.EVENTS_COMMAND,
+    cli_call.CALL,
     cli_node.KILL,
+    cli_call.SHELL,
 )
 """In the order in which `otp --help` lists them."""
 

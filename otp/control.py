@@ -16,8 +16,9 @@ import msgspec
 
 from otp.codec import decode_envelope, encode
 from otp.frames import ERROR, INFO, MSGPACK, REPLY, Envelope, Failure
-from otp.messages import NodeRequest, Report, Subscribe, SupervisorRequest
+from otp.messages import NodeRequest, RecentReports, Report, Subscribe, SupervisorRequest
 from otp.reactor import Reactor
+from otp.recent import Recent
 from otp.transport import FrameSocket, ProtocolError, peer_uid
 
 CONNECTIONS_MAX = 128
@@ -57,6 +58,7 @@ class ControlServer:
         self._connections: dict[Connection, None] = {}
         self._listener: socket.socket | None = None
         self._path = ""
+        self._recent = Recent()
 
     def listen(self, path: str) -> None:
         """Serve at this path; its folder is 0700, and the other side's uid is checked as well."""
@@ -84,8 +86,9 @@ class ControlServer:
         self._reactor.at_end_of_round(self.flush)
 
     def publish(self, report: Report) -> None:
-        """Send a report to all subscribers."""
+        """Send a report to all subscribers, and keep it for those who come later."""
         body = encode(report)
+        self._recent.add(body)
         for connection in [c for c in self._connections if c.subscribed]:
             self.send(connection, Envelope(INFO, "", "node", 0, 0, 0, MSGPACK, "", body))
 
@@ -153,9 +156,14 @@ class ControlServer:
             failure = Failure("undecodable", f"not a control request: {error}")
             self.send(connection, _error(ref, failure))
             return
+        responder = Responder(self, connection, envelope.ref)
+        if isinstance(request, RecentReports):
+            connection.subscribed |= request.follow
+            responder.reply([msgspec.Raw(body) for body in self._recent.last(request.count)])
+            return
         if isinstance(request, Subscribe):
             connection.subscribed = True
-        self._handle(envelope, request, Responder(self, connection, envelope.ref))
+        self._handle(envelope, request, responder)
 
     def _close(self, connection: Connection) -> None:
         if self._connections.pop(connection, self) is not None:

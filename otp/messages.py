@@ -302,6 +302,13 @@ class Subscribe(Request[None], frozen=True, tag="otp.Subscribe"):
     """From now on send me every report."""
 
 
+class RecentReports(Request[list[AnyReport]], frozen=True, tag="otp.RecentReports"):
+    """The last `count` reports that the node keeps; with `follow`, also every one from now on."""
+
+    count: int
+    follow: bool = False
+
+
 SupervisorRequest = (
     StartChild
     | StartDynamic
@@ -311,4 +318,4 @@ SupervisorRequest = (
     | WhichChildren
     | CountChildren
 )
-NodeRequest = NodeInfo | KillProcess | StopNode | Subscribe
+NodeRequest = NodeInfo | KillProcess | StopNode | Subscribe | RecentReports
