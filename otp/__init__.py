@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from otp import sys
+from otp.callers import Forwarded, From, NoReply
 from otp.checks import check
 from otp.client import Client
 from otp.errors import (
@@ -21,7 +23,7 @@ from otp.errors import (
     Undecodable,
     Unexpected,
 )
-from otp.gen_server import Forwarded, From, GenServer, NoReply
+from otp.gen_server import GenServer
 from otp.handle import Node
 from otp.host import StartedNode, become, start
 from otp.messages import (
@@ -41,6 +43,7 @@ from otp.messages import (
     Request,
     RestartChild,
     StartChild,
+    Timeout,
     Via,
     WhichChildren,
 )
@@ -101,6 +104,7 @@ __all__ = [
     "Stop",
     "Supervisor",
     "SupervisorError",
+    "Timeout",
     "Topology",
     "TopologySpec",
     "Undecodable",
@@ -114,6 +118,7 @@ __all__ = [
     "loads",
     "start",
     "start_child",
+    "sys",
 ]
 
 

@@ -14,12 +14,12 @@ from typing import NoReturn
 from otp import faults, pickling
 from otp.errors import Stop
 from otp.frames import Spawn
-from otp.gen_server import crash_reason, run_child, stop_reason
 from otp.limits import Unfit, die_with_parent, wear
-from otp.messages import NORMAL, SHUTDOWN, Pid, Reason
+from otp.messages import NORMAL, SHUTDOWN, Pid, Reason, stop_reason
 from otp.prepared import prepared
-from otp.process import Process, ShutDown
+from otp.process import Killed, Process, ShutDown
 from otp.program import execute
+from otp.serving import crash_reason, run_child
 from otp.starts import find
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket
 
@@ -102,8 +102,10 @@ def _outcome(process: Process, spawn: Spawn, parent: int) -> Reason:
         return SHUTDOWN
     except Unfit as error:
         return Reason("crash", str(error))
+    except Killed as killed:  # by a link, in a call that `__init__` or `terminate` made
+        return killed.reason
     except Stop as stop:  # in `__init__`: it does not start, for this reason
-        return stop_reason(stop)
+        return stop_reason(stop.reason)
     except SystemExit as error:
         return _exit_reason(error, began=process.has_begun)
     except BaseException as error:

@@ -31,8 +31,20 @@ from otp.errors import (
     SupervisorError,
     Undecodable,
 )
-from otp.frames import CALL, CAST, ERROR, INFO, MSGPACK, PICKLE, REPLY, Envelope, Failure
+from otp.frames import (
+    CALL,
+    CAST,
+    ERROR,
+    INFO,
+    MSGPACK,
+    PICKLE,
+    REPLY,
+    SYSTEM,
+    Envelope,
+    Failure,
+)
 from otp.messages import NOPROC, Address, Down, Exit, Message, Request, Via
+from otp.sys import SYSTEM_REQUESTS
 from otp.transport import FRAME_BYTES_MAX
 
 encode = msgspec.msgpack.Encoder().encode
@@ -54,7 +66,8 @@ def dump(value: Any) -> tuple[int, bytes]:
     Raises ValueError for one that is too long for a frame.
     """
     if isinstance(value, Request | Message):
-        return MSGPACK, _bounded(encode(value))
+        how = SYSTEM if type(value) in SYSTEM_REQUESTS else MSGPACK
+        return how, _bounded(encode(value))
     return _dump_value(value, declared=type(value) in _SCALARS)
 
 

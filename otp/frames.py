@@ -16,13 +16,14 @@ from otp.messages import NOPROC, Reason, WireChild, WireSupervisor
 
 CALL, CAST, INFO, REPLY, ERROR = 1, 2, 3, 4, 5
 DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK = 6, 7, 8, 9, 10, 11
-HELLO, MOVED = 12, 13
-TIES = frozenset({DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK})
+HELLO, MOVED, EXIT_SIGNAL = 12, 13, 14
+TIES = frozenset({DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK, EXIT_SIGNAL})
 """Kinds that are about links and monitors: the nodes deal with them, mailrooms pass them on."""
 SIGNALS = TIES | {REPLY, ERROR, MOVED, HELLO}
 """Kinds that may use a queue's reserved room: they are never dropped silently."""
 
-MSGPACK, PICKLE = 0, 1
+MSGPACK, PICKLE, SYSTEM = 0, 1, 2
+"""How a body is encoded; SYSTEM is msgpack for the loop of a server, not for its handlers."""
 HOPS_MAX = 3
 """How often a message may be passed on between nodes before it is an error (a routing loop)."""
 

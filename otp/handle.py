@@ -17,6 +17,7 @@ from otp.errors import Disconnected, NoProcess, OtpError
 from otp.expect import EXPECT_SECONDS, Expected, ExpectedNone, Wanted
 from otp.frames import CALL, ERROR, INFO, REPLY
 from otp.messages import (
+    Address,
     AnyReport,
     ChildCounts,
     ChildInfo,
@@ -33,6 +34,7 @@ from otp.messages import (
     WhichChildren,
 )
 from otp.spec import ChildSpec, Supervisor
+from otp.sys import GetState
 
 T = TypeVar("T", bound=Report)
 
@@ -142,6 +144,10 @@ class Node:
             return cast(int, self.control.ask(KillProcess(path, signal)))
         except NoProcess:
             raise NoProcess(what="kill", to=path) from None
+
+    def get_state(self, address: Address, *, timeout: float = 5.0) -> Any:
+        """The state of a server as its `inspect_state` shows it; see `otp.sys` for the rest."""
+        return self.call(address, GetState(), timeout=timeout)
 
     def expect(
         self,

@@ -88,6 +88,8 @@ class MailroomLink:
             post=lambda frame: self._tell(Post(frame)),
             whereis=self._whereis,
             overflowed=self._overflowed,
+            reads=lambda process: self._workers[process].child.kind == "server",
+            end=self._end,
         )
         self._units: dict[str, Unit] = {}
         self._workers: dict[str, Running] = {}
@@ -195,6 +197,13 @@ class MailroomLink:
         worker = self._workers.get(process)
         if worker is not None:
             self._owner.fault(f"{worker.shown} is killed: {text}")
+            self._spawner.kill(worker)
+
+    def _end(self, process: str, reason: Reason) -> None:
+        """Its link, or an exit signal, ends it: it is not asked."""
+        worker = self._workers.get(process)
+        if worker is not None:
+            worker.verdict = reason
             self._spawner.kill(worker)
 
     # ------------------------------------------------------------ registrations

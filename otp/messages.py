@@ -35,6 +35,15 @@ NOPROC = Reason("noproc")
 NOCONNECTION = Reason("noconnection")
 
 
+def stop_reason(word: str) -> Reason:
+    """The reason that a `Stop` or an exit signal names: "kill" and "shutdown: text" among them."""
+    kind, _, text = word.partition(":")
+    if kind == "shutdown":
+        return Reason("shutdown", text.strip())
+    known = {"normal": NORMAL, "kill": KILLED}
+    return known.get(word, Reason("crash", word))
+
+
 class Request(msgspec.Struct, Generic[R], frozen=True, tag=True):
     """A call's question; the type of its reply rides on it: `class Add(otp.Request[int])`."""
 
@@ -56,6 +65,10 @@ class Exit(Message, frozen=True, tag="otp.Exit"):
 
     process: str
     reason: Reason
+
+
+class Timeout(Message, frozen=True, tag="otp.Timeout"):
+    """Nothing has arrived for the server's `idle_timeout`; an info message of its own."""
 
 
 class Via(msgspec.Struct, frozen=True):

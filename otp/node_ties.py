@@ -17,26 +17,32 @@ from otp.frames import (
     DEMONITOR,
     DOWN,
     EXIT,
+    EXIT_SIGNAL,
     LINK,
     MONITOR,
     MSGPACK,
     UNLINK,
     Envelope,
 )
-from otp.links import Effect, Links, Relay, Signal
-from otp.messages import Down, Reason
+from otp.links import Effect, Links, Relay, Signal, node_of
+from otp.messages import KILLED, Down, Exit, Reason
 
 SIGNALS_MAX = 100_000
 """Signals that a worker may leave unread; one that has more is killed: it cannot miss any."""
 
+LEASH = b"leash"
+"""The body of a MONITOR frame whose sender ends with the monitored one, whatever it is doing."""
+
 _decode_down = msgspec.msgpack.Decoder(Down).decode
+_decode_reason = msgspec.msgpack.Decoder(Reason).decode
 
 
 class Ties:
     """The links and monitors of a node's processes.
 
     `post` sends a frame through the mailroom, `whereis` says which process of ours an address
-    leads to, `overflowed` is told of a worker that leaves too much unread.
+    leads to, `overflowed` is told of a worker that leaves too much unread. `reads` says whether a
+    process looks at its signals; `end` ends one that does not, or must not, for this reason.
     """
 
     def __init__(
@@ -46,9 +52,13 @@ class Ties:
         post: Callable[[bytes], None],
         whereis: Callable[[str], str | None],
         overflowed: Callable[[str, str], None],
+        reads: Callable[[str], bool],
+        end: Callable[[str, Reason], None],
     ) -> None:
         self._node = node
         self._post, self._whereis, self._overflowed = post, whereis, overflowed
+        self._reads, self._end = reads, end
+        self._leashes: dict[str, set[int]] = {}
         self._links = Links(node)
         self._serial = 0
         self._unheard: dict[str, deque[tuple[int, bytes]]] = {}
@@ -62,6 +72,7 @@ class Ties:
     def ended(self, process: str, reason: Reason) -> None:
         """A worker or supervisor is gone: who is tied to it hears of it."""
         self._unheard.pop(process, None)
+        self._leashes.pop(process, None)
         self._perform(self._links.exited(process, reason))
 
     def node_lost(self, node: str) -> None:
@@ -79,7 +90,11 @@ class Ties:
         links, ref, to = self._links, envelope.ref, envelope.to
         here, kind = self._whereis(to), envelope.kind
         if kind == MONITOR:
+            if envelope.body == LEASH:
+                self._leashes.setdefault(process, set()).add(ref)
             self._perform(links.monitor(process, ref, to, here))
+        elif kind == EXIT_SIGNAL:
+            self._exit_signal(envelope, here)
         elif kind == DEMONITOR:
             self._perform(links.demonitor(process, ref))
         elif kind == LINK:
@@ -95,6 +110,8 @@ class Ties:
             self._perform(links.monitor(frm, ref, to, self._whereis(to)))
         elif kind == LINK:
             self._perform(links.link(frm, ref, to, self._whereis(to)))
+        elif kind == EXIT_SIGNAL:
+            self._exit_signal(envelope, self._whereis(to))
         elif kind == DEMONITOR:
             self._perform(links.over(frm, ref, None))
         elif kind in (DOWN, EXIT):
@@ -121,10 +138,30 @@ class Ties:
             else:
                 self._relay(effect)
 
+    def _exit_signal(self, envelope: Envelope, here: str | None) -> None:
+        """Sent on purpose: "kill" cannot be trapped, and nobody hears of one that meets nobody."""
+        reason, to = _decode_reason(envelope.body), envelope.to
+        if here is None and node_of(to) not in ("", self._node):
+            self._post(_frame(EXIT_SIGNAL, to, envelope.frm, 0, envelope.body))
+        elif here is not None and reason == KILLED:
+            self._end(here, reason)
+        elif here is not None:
+            self._signal(Signal(here, Exit(envelope.frm, reason)))
+
+    def _ends(self, signal: Signal) -> bool:
+        """It is its end, instead of a message to it."""
+        message = signal.message
+        if isinstance(message, Down):
+            return message.ref in self._leashes.get(signal.to, ())
+        return message.reason.kind != "normal" and not self._reads(signal.to)
+
     def _signal(self, signal: Signal) -> None:
         unheard = self._unheard.get(signal.to)
         if unheard is None:
             return  # it has ended meanwhile
+        if self._ends(signal):
+            self._end(signal.to, signal.message.reason)
+            return
         self._serial += 1
         kind = DOWN if isinstance(signal.message, Down) else EXIT
         body = encode(signal.message)

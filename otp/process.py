@@ -12,7 +12,6 @@ import select
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,8 +19,7 @@ import msgspec
 
 from otp import codec
 from otp.agenda import Agenda
-from otp.codec import decode_envelope, decode_failure, encode
-from otp.errors import Disconnected, OtpError
+from otp.codec import decode_envelope, encode
 from otp.frames import (
     CALL,
     CAST,
@@ -29,6 +27,7 @@ from otp.frames import (
     DOWN,
     ERROR,
     EXIT,
+    EXIT_SIGNAL,
     INFO,
     LINK,
     MONITOR,
@@ -47,16 +46,12 @@ from otp.frames import (
     Rewire,
     ToWorker,
 )
+from otp.inbox import MAILBOX_BYTES_MAX, Inbox
 from otp.mail import PAUSE_MS_MAX, Mail, flush
 from otp.messages import Address, Pid, Reason
+from otp.pending import Continuation, Pending, Waiting
 from otp.transport import FrameSocket
 
-MAILBOX_BYTES_MAX = 64 * 1024 * 1024
-"""What may pile up while a handler waits for a reply; beyond it calls are refused, casts lost."""
-ENVELOPE_BYTES = 100
-"""What a message costs besides its body, roughly."""
-
-Continuation = Callable[[Any, Exception | None], None]
 _decode_control = msgspec.msgpack.Decoder(ToWorker).decode
 
 
@@ -64,29 +59,12 @@ class ShutDown(BaseException):
     """Raised inside a blocked call when the supervisor wants this process gone."""
 
 
-class _Request:
-    """A call that waits for its reply."""
+class Killed(BaseException):
+    """An exit signal ends this process, inside a blocked call too: nobody needs the reply."""
 
-    __slots__ = ("deadline", "error", "reply", "request", "seconds", "settled", "then", "to")
-
-    def __init__(
-        self, to: Address, request: Any, seconds: float, then: Continuation | None
-    ) -> None:
-        self.to, self.request, self.seconds, self.then = to, request, seconds, then
-        self.deadline = time.monotonic() + seconds
-        self.settled = False
-        self.reply: Any = None
-        self.error: Exception | None = None
-
-    @property
-    def what(self) -> str:
-        return f"call {codec.describe(self.request)}"
-
-    def finish(self) -> None:
-        """It has its reply or error: whoever waits for it goes on."""
-        self.settled = True
-        if self.then is not None:
-            self.then(self.reply, self.error)
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+        super().__init__(str(reason))
 
 
 class Process:
@@ -96,16 +74,20 @@ class Process:
         self, pid: Pid, path: str, node: str, control: FrameSocket, mail: FrameSocket
     ) -> None:
         self.pid, self.path, self.node = pid, path, node
-        self.mailbox: deque[Envelope] = deque()
-        self._mailbox_bytes = 0
+        self.inbox = Inbox()
+        self.mailbox = self.inbox.queue
         self._refused = 0
         self.finishing = False
         self.has_begun = False
+        self.traps_exits = False
+        self.sent = 0
+        self.idle_seconds = 0.0
+        self.trace: Callable[[bytes], None] | None = None
         self._control = control
         self._refs = itertools.count(1)
-        self._requests: dict[int, _Request] = {}
-        self._broken: deque[_Request] = deque()
         self._agenda = Agenda()
+        self._pending = Pending(self._agenda)
+        self._killed: Reason | None = None
         self._signals_heard = 0
         self._poll = select.poll()
         self._poll.register(control.fileno(), select.POLLIN)
@@ -131,6 +113,9 @@ class Process:
 
     def post_raw(self, frame: bytes, to: str) -> None:
         """Queue an encoded envelope. Raises Overloaded while the mailroom is away for long."""
+        self.sent += 1
+        if self.trace is not None:
+            self.trace(frame)
         try:
             self._mail.send(frame, to)
         except EOFError:
@@ -177,10 +162,14 @@ class Process:
         """Undo `link`."""
         self._tie(UNLINK, codec.wire_address(to))
 
-    def _tie(self, kind: int, to: str, ref: int = 0) -> int:
+    def exit(self, to: Address, reason: Reason) -> None:
+        """An exit signal, as if a process linked to that one had ended for this reason."""
+        self._tie(EXIT_SIGNAL, codec.wire_address(to), body=encode(reason))
+
+    def _tie(self, kind: int, to: str, ref: int = 0, body: bytes = b"") -> int:
         """Straight to the node, which holds all links: no mailroom can lose it."""
         ref = ref or next(self._refs)
-        self.report(Post(encode(Envelope(kind, to, self.pid, ref, 0, 0, MSGPACK, "", b""))))
+        self.report(Post(encode(Envelope(kind, to, self.pid, ref, 0, 0, MSGPACK, "", body))))
         return ref
 
     def report(self, message: Control) -> None:
@@ -188,6 +177,10 @@ class Process:
         self._control.send(encode(message))
         with contextlib.suppress(EOFError):  # it is gone; we see that when we read from it
             flush(self._control)
+
+    def ending(self) -> None:
+        """From now on nothing cuts a call short: it is `terminate` that calls."""
+        self._killed, self.traps_exits = None, True
 
     def began(self) -> None:
         self.has_begun = True
@@ -210,45 +203,32 @@ class Process:
                 self._pump(waiting.deadline - time.monotonic())
         finally:
             self._interruptible = False
-            self._requests.pop(ref, None)
+            self._pending.forget(ref)
         if waiting.error is not None:
             raise waiting.error
         return waiting.reply
 
     def send_request(self, to: Address, request: Any, timeout: float, then: Continuation) -> None:
         """Send, and go on; `then(reply, error)` runs between two handlers later."""
-        ref, waiting = self._ask(to, request, timeout, then)
-        self._agenda.add(waiting.deadline, ref, waiting)
+        self._ask(to, request, timeout, then)
 
     def _ask(
         self, to: Address, request: Any, timeout: float, then: Continuation | None
-    ) -> tuple[int, _Request]:
+    ) -> tuple[int, Waiting]:
         ref = next(self._refs)
         how, body = codec.dump(request)
-        waiting = self._requests[ref] = _Request(to, request, timeout, then)
+        waiting = Waiting(to, request, timeout, then)
+        self._pending.add(ref, waiting)
         try:
             self.post(CALL, codec.wire_address(to), ref, body, codec=how, ttl=int(timeout * 1000))
         except BaseException:
-            self._requests.pop(ref, None)
+            self._pending.forget(ref)
             raise
         return ref, waiting
 
     def settle(self, envelope: Envelope) -> None:
         """The answer to a request, in its turn among the messages if something goes on with it."""
-        waiting = self._requests.pop(envelope.ref, None)
-        if waiting is None:
-            return  # its caller gave up waiting
-        self._agenda.remove(envelope.ref)
-        try:
-            if envelope.kind == REPLY:
-                waiting.reply = codec.load_reply(waiting.request, envelope.codec, envelope.body)
-            else:
-                failure = decode_failure(envelope.body)
-                to = codec.wire_address(waiting.to)
-                waiting.error = codec.raised(failure, what=waiting.what, to=to)
-        except (OtpError, ValueError) as error:
-            waiting.error = error
-        waiting.finish()
+        self._pending.settle(envelope)
 
     # ------------------------------------------------------------ timers
 
@@ -258,38 +238,53 @@ class Process:
         self._agenda.add(time.monotonic() + seconds, ref, message)
         return ref
 
-    def cancel_timer(self, ref: int) -> None:
-        """The message of this timer does not come, unless it is there already."""
-        self._agenda.remove(ref)
+    def send_interval(self, seconds: float, message: Any) -> int:
+        """The same again and again; one that comes late is not made up for."""
+        if seconds <= 0:
+            raise ValueError(f"send_interval: every {seconds} s? it must be more than 0")
+        ref = next(self._refs)
+        self._agenda.add(time.monotonic() + seconds, ref, message, every=seconds)
+        return ref
+
+    def cancel_timer(self, ref: int) -> float | None:
+        """Its message does not come any more; how many seconds were left, None if it has come."""
+        at = self._agenda.remove(ref)
+        return None if at is None else max(0.0, at - time.monotonic())
+
+    @property
+    def timers(self) -> int:
+        """How many timers and deadlines are set."""
+        return len(self._agenda)
 
     def due(self) -> list[Any]:
         """Messages of timers whose time has come; requests that were not answered in time end."""
-        while self._broken:
-            self._broken.popleft().finish()
+        self._pending.finish_broken()
         messages = []
         for ref, item in self._agenda.due(time.monotonic()):
-            if not isinstance(item, _Request):
+            if isinstance(item, Waiting):
+                self._pending.overdue(ref, item)
+            else:
                 messages.append(item)
-            elif self._requests.pop(ref, None) is not None:
-                item.error = codec.timed_out(item.request, item.to, item.seconds)
-                item.finish()
         return messages
 
     # ------------------------------------------------------------ waiting
 
     def take(self) -> Envelope:
         """The oldest message."""
-        envelope = self.mailbox.popleft()
-        self._mailbox_bytes -= len(envelope.body) + ENVELOPE_BYTES
-        return envelope
+        return self.inbox.take()
 
-    def wait(self) -> None:
-        """Write what waits, then sleep until something arrives or a timer is due."""
-        if self.mailbox or self.finishing or self._broken:
+    def wait(self, until: float | None = None) -> None:
+        """Write what waits, then sleep until something arrives, a timer is due, or `until`."""
+        inbox = self.inbox
+        if inbox.waiting or self.finishing or (self._pending.broken and not inbox.suspended):
             self._pump(0)
             return
-        at = self._agenda.next()
-        self._pump(PAUSE_MS_MAX / 1000 if at is None else at - time.monotonic())
+        at = None if inbox.suspended else self._agenda.next()
+        if at is None or (until is not None and until < at):
+            at = until
+        began = time.monotonic()
+        self._pump(PAUSE_MS_MAX / 1000 if at is None else at - began)
+        self.idle_seconds += time.monotonic() - began
 
     def flush(self) -> None:
         """Write everything that waits; blocks while the mailroom is slow."""
@@ -311,16 +306,9 @@ class Process:
             elif fd == self._mail.fileno() and events != select.POLLOUT:
                 self._read_mail()
         if self._interruptible:
-            self._expire()
-
-    def _expire(self) -> None:
-        """Only calls that block end here; what goes on with an error waits for `due`."""
-        now = time.monotonic()
-        for ref, waiting in [(r, w) for r, w in self._requests.items() if w.deadline <= now]:
-            if waiting.then is None:
-                del self._requests[ref]
-                waiting.error = codec.timed_out(waiting.request, waiting.to, waiting.seconds)
-                waiting.settled = True
+            self._pending.expire(time.monotonic())
+            if self._killed is not None:
+                raise Killed(self._killed)
 
     def _read_mail(self) -> None:
         try:
@@ -337,24 +325,25 @@ class Process:
     def _sort_in(self, envelope: Envelope) -> None:
         kind = envelope.kind
         if kind in (REPLY, ERROR):
-            waiting = self._requests.get(envelope.ref)
-            if waiting is not None and waiting.then is not None:
-                self._keep(envelope)
+            if self._pending.goes_on(envelope.ref):
+                self.inbox.keep(envelope)
             else:
-                self.settle(envelope)
+                self._pending.settle(envelope)
         elif kind in (DOWN, EXIT):
             # After a mailroom's death the node says again what was not confirmed.
             if envelope.ref > self._signals_heard:
                 self._signals_heard = envelope.ref
-                self._keep(envelope)
-        elif self._mailbox_bytes > MAILBOX_BYTES_MAX:
+                self._signal(envelope)
+        elif self.inbox.full:
             self._refuse(envelope)
         else:
-            self._keep(envelope)
+            self.inbox.keep(envelope)
 
-    def _keep(self, envelope: Envelope) -> None:
-        self.mailbox.append(envelope)
-        self._mailbox_bytes += len(envelope.body) + ENVELOPE_BYTES
+    def _signal(self, envelope: Envelope) -> None:
+        self.inbox.keep(envelope)
+        if envelope.kind == EXIT and not self.traps_exits and self._killed is None:
+            reason = codec.decode_exit(envelope.body).reason  # our own node made it
+            self._killed = None if reason.kind == "normal" else reason
 
     def _refuse(self, envelope: Envelope) -> None:
         if envelope.kind == CALL:
@@ -369,27 +358,21 @@ class Process:
     def _lost_mailroom(self) -> None:
         """Whoever waits for a reply is told; what is sent from now on waits for the next one."""
         self._mail.lost()
-        requests, self._requests = self._requests, {}
-        for ref, waiting in requests.items():
-            waiting.error = Disconnected(what=waiting.what, to=codec.wire_address(waiting.to))
-            if waiting.then is None:
-                waiting.settled = True
-            else:
-                self._agenda.remove(ref)
-                self._broken.append(waiting)
+        self._pending.lost()
 
     def _read_control(self) -> None:
         try:
             frames = self._control.receive()
         except EOFError:
             raise SystemExit(1) from None  # the node is gone, and so is all that it supervised
+        told = False
         for frame in frames:
             match _decode_control(frame):
                 case Finish():
-                    self.finishing = True
+                    self.finishing = told = True
                 case Rewire():
                     self._rewire(self._control.fds.popleft())
-        if self.finishing and self._interruptible:
+        if told and self._interruptible:  # once: what `terminate` asks for is not cut short
             raise ShutDown
 
     def _rewire(self, fd: int) -> None:

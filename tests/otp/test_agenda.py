@@ -34,10 +34,21 @@ def test_what_is_due_comes_once_and_in_order() -> None:
 def test_what_is_removed_is_not_due_and_removing_it_again_does_nothing() -> None:
     items = Agenda()
     items.add(1.0, 1, None)
-    items.remove(1)
-    items.remove(1)
-    items.remove(99)
+    assert items.remove(1) == 1.0
+    assert items.remove(1) is None
+    assert items.remove(99) is None
     assert items.due(2.0) == [] and items.next() is None and len(items) == 0
+
+
+def test_what_comes_again_is_not_made_up_for() -> None:
+    items = Agenda()
+    items.add(1.0, 1, "tick", every=1.0)
+    assert items.due(1.0) == [(1, "tick")]
+    assert items.next() == 2.0
+    assert items.due(4.5) == [(1, "tick")], "one for the three that were missed"
+    assert items.next() == 5.0
+    assert items.remove(1) == 5.0
+    assert items.next() is None and items.due(9.0) == []
 
 
 @settings(max_examples=100, deadline=None)

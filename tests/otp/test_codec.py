@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otp import codec, errors
+from otp.callers import From
 from otp.codec import Decoder, decoders, dump, dump_reply, handler_types, load_reply, reply_type
 from otp.frames import CALL, CAST, INFO, MSGPACK, PICKLE, Failure
-from otp.gen_server import From, GenServer
+from otp.gen_server import GenServer
 from otp.messages import KILLED, NOCONNECTION, NORMAL, Down, Exit, Message, Request, Via
 
 T = TypeVar("T")

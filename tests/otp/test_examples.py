@@ -6,11 +6,15 @@ Where code comes from decides how its classes reach the children: a script's and
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 import otp
 from otp.testing import Start
@@ -192,6 +196,28 @@ def test_an_example_runs(
 ) -> None:
     done = run(tmp_path, EXAMPLES[name])
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
+# ---------------------------------------------------------------- the examples of the modules
+
+
+INDENTED = re.compile(r"(?:^(?: {4}.*)?\n)+", re.MULTILINE)
+
+
+def module_examples() -> list[ParameterSet]:
+    """The indented block of each module's docstring that is a program: it starts a node."""
+    return [
+        pytest.param(textwrap.dedent(block), id=file.stem)
+        for file in sorted(Path(otp.__file__).parent.glob("*.py"))
+        for block in INDENTED.findall(ast.get_docstring(ast.parse(file.read_text())) or "")
+        if "import otp\n" in block and ".start(" in block
+    ]
+
+
+@pytest.mark.parametrize("code", module_examples())
+def test_the_example_of_a_module_runs(code: str, tmp_path: Path, home: Path) -> None:
+    done = as_script(tmp_path, code)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
 # ---------------------------------------------------------------- the same tree from YAML

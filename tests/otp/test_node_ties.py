@@ -7,9 +7,9 @@ import pytest
 
 from otp import node_ties
 from otp.codec import decode_envelope, decode_exit, encode
-from otp.frames import DEMONITOR, DOWN, EXIT, LINK, MONITOR, MSGPACK, UNLINK, Envelope
-from otp.messages import KILLED, NOCONNECTION, NOPROC, Down, Exit
-from otp.node_ties import Ties
+from otp.frames import DEMONITOR, DOWN, EXIT, EXIT_SIGNAL, LINK, MONITOR, MSGPACK, UNLINK, Envelope
+from otp.messages import KILLED, NOCONNECTION, NOPROC, NORMAL, SHUTDOWN, Down, Exit, Reason
+from otp.node_ties import LEASH, Ties
 
 W1, W2, FAR = "<c.1@a>", "<c.2@a>", "<c.1@b>"
 decode_down = msgspec.msgpack.Decoder(Down).decode
@@ -21,18 +21,24 @@ class Node:
     def __init__(self) -> None:
         self.posted: list[bytes] = []
         self.overflowed: list[tuple[str, str]] = []
+        self.deaf: set[str] = set()
+        self.ended: list[tuple[str, Reason]] = []
         self.names = {"one": W1, "two": W2, W1: W1, W2: W2}
         self.ties = Ties(
             "a",
             post=self.posted.append,
             whereis=self.names.get,
             overflowed=lambda process, text: self.overflowed.append((process, text)),
+            reads=lambda process: process not in self.deaf,
+            end=lambda process, reason: self.ended.append((process, reason)),
         )
         self.ties.began(W1)
         self.ties.began(W2)
 
-    def ask(self, kind: int, to: str, ref: int = 1, frm: str = W1) -> None:
-        self.ties.from_worker(frm, Envelope(kind, to, frm, ref, 0, 0, MSGPACK, "", b""))
+    def ask(
+        self, kind: int, to: str, ref: int = 1, frm: str = W1, body: bytes = b""
+    ) -> None:
+        self.ties.from_worker(frm, Envelope(kind, to, frm, ref, 0, 0, MSGPACK, "", body))
 
     def hear(self, kind: int, to: str, ref: int = 1, body: bytes = b"") -> None:
         self.ties.from_node(Envelope(kind, to, FAR, ref, 0, 0, MSGPACK, "", body))
@@ -166,3 +172,54 @@ def test_a_worker_that_leaves_too_much_unread_is_reported(
     assert node.overflowed == []
     node.ask(MONITOR, "nobody", ref=2)
     assert node.overflowed == [(W1, "it left 2 signals unread")]
+
+
+# ---------------------------------------------------------------- exit signals, and those who end
+
+
+def test_an_exit_signal_is_a_message_an_end_or_nothing(node: Node) -> None:
+    node.ask(EXIT_SIGNAL, "two", body=encode(SHUTDOWN))
+    assert node.out() == [(EXIT, W2, Exit(W1, SHUTDOWN))]
+    node.ask(EXIT_SIGNAL, "two", body=encode(KILLED))
+    assert (node.out(), node.ended) == ([], [(W2, KILLED)])
+    node.ask(EXIT_SIGNAL, "nobody", body=encode(KILLED))
+    assert node.out() == []
+    node.ask(EXIT_SIGNAL, "far@b", body=encode(SHUTDOWN))
+    (frame,) = node.posted
+    sent = decode_envelope(frame)
+    assert (sent.kind, sent.to, sent.frm, sent.body) == (
+        EXIT_SIGNAL,
+        "far@b",
+        W1,
+        encode(SHUTDOWN),
+    )
+
+
+def test_an_exit_signal_from_another_node(node: Node) -> None:
+    node.hear(EXIT_SIGNAL, "two@a", body=encode(SHUTDOWN))
+    assert node.out() == [], "an address with our own name is for whoever resolves addresses"
+    node.hear(EXIT_SIGNAL, W2, body=encode(SHUTDOWN))
+    assert node.out() == [(EXIT, W2, Exit(FAR, SHUTDOWN))]
+    with pytest.raises(ValueError):
+        node.hear(EXIT_SIGNAL, W2, body=b"junk")
+
+
+def test_who_reads_no_signals_is_ended_by_its_node(node: Node) -> None:
+    node.deaf.add(W1)
+    node.ask(LINK, W2)
+    node.ask(EXIT_SIGNAL, "one", frm=W2, body=encode(NORMAL))
+    assert node.ended == []
+    node.out()
+    node.ties.ended(W2, KILLED)
+    assert (node.out(), node.ended) == ([], [(W1, KILLED)])
+
+
+def test_a_leash_ends_whoever_asked_for_it_and_nobody_else(node: Node) -> None:
+    node.ask(MONITOR, W2, ref=7, body=LEASH)
+    node.ask(MONITOR, W2, ref=8)
+    node.ties.ended(W2, KILLED)
+    assert (node.out(), node.ended) == ([(DOWN, W1, Down(8, W2, KILLED))], [(W1, KILLED)])
+    node.ask(MONITOR, "nobody", ref=9, body=LEASH)
+    assert node.ended[1:] == [(W1, NOPROC)], "nobody there: at once"
+    node.ties.ended(W1, KILLED)
+    assert not node.ties._leashes

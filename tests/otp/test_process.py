@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import otp
-from otp import mail, process
+from otp import inbox, mail
 from otp.codec import decode_envelope, encode
 from otp.frames import (
     CALL,
@@ -25,6 +25,7 @@ from otp.frames import (
     MONITOR,
     MSGPACK,
     REPLY,
+    SYSTEM,
     UNLINK,
     Envelope,
     Failure,
@@ -34,7 +35,8 @@ from otp.frames import (
     Post,
     Rewire,
 )
-from otp.process import Process, ShutDown
+from otp.messages import Exit
+from otp.process import Killed, Process, ShutDown
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket
 
 PID = "<1.1@a>"
@@ -65,9 +67,9 @@ class World:
             FrameSocket(mail),
         )
 
-    def gives(self, kind: int, *, ref: int = 0, body: bytes = b"", frm: str = "<1.2@a>") -> None:
+    def gives(self, kind: int, *, ref: int = 0, body: bytes = b"", how: int = MSGPACK) -> None:
         """The mailroom delivers this."""
-        self.mail.send(encode(Envelope(kind, PID, frm, ref, 0, 0, MSGPACK, "", body)))
+        self.mail.send(encode(Envelope(kind, PID, "<1.2@a>", ref, 0, 0, how, "", body)))
         assert self.mail.flush()
 
     def gets(self) -> list[Envelope]:
@@ -225,7 +227,7 @@ def test_what_is_kept_for_the_next_mailroom_is_bounded(
             world.process.cast("x", Note("a"))
     with pytest.raises(otp.Overloaded):
         world.process.call("x", Add(1), 1.0)
-    assert not world.process._requests
+    assert not world.process._pending._requests
 
 
 def test_much_at_once_waits_until_the_mailroom_has_taken_it(world: World) -> None:
@@ -274,6 +276,7 @@ def test_links_and_monitors_go_to_the_node(world: World) -> None:
 
 def test_a_signal_that_is_told_again_is_not_heard_again(world: World) -> None:
     me = world.process
+    me.traps_exits = True
     for serial in (3, 5):
         world.gives(DOWN, ref=serial)
     me.wait()
@@ -285,13 +288,28 @@ def test_a_signal_that_is_told_again_is_not_heard_again(world: World) -> None:
     assert kinds(me) == [(DOWN, 3), (DOWN, 5), (EXIT, 9)]
 
 
+def test_an_exit_ends_a_call_that_blocks_unless_exits_are_trapped(world: World) -> None:
+    me = world.process
+    killed = encode(Exit("<1.2@a>", otp.Reason("crash", "boom")))
+    world.gives(EXIT, ref=1, body=encode(Exit("<1.2@a>", otp.Reason("normal"))))
+    with pytest.raises(otp.CallTimeout):
+        me.call("x", Add(1), 0.02)
+    world.gives(EXIT, ref=2, body=killed)
+    with pytest.raises(Killed, match="crash: boom"):
+        me.call("x", Add(1), 5.0)
+    me.ending()
+    world.gives(EXIT, ref=3, body=killed)
+    with pytest.raises(otp.CallTimeout):
+        me.call("x", Add(1), 0.02)
+
+
 # ---------------------------------------------------------------- limits, timers, the end
 
 
 def test_a_full_mailbox_refuses_calls_and_drops_casts_but_no_signals(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(process, "MAILBOX_BYTES_MAX", 10_000)
+    monkeypatch.setattr(inbox, "MAILBOX_BYTES_MAX", 10_000)
     me = world.process
     world.gives(CAST, ref=1, body=bytes(20_000))
     for ref, kind in enumerate((CALL, CAST, INFO, DOWN, CAST), 2):
@@ -320,6 +338,37 @@ def test_timers(world: World) -> None:
         me.wait()
         got += me.due()
     assert got == [Note("a"), Note("b")]
+
+
+def test_an_interval_comes_again_until_it_is_cancelled(world: World) -> None:
+    me, got = world.process, list[Any]()
+    ref = me.send_interval(0.005, Note("tick"))
+    while len(got) < 3:
+        me.wait()
+        got += me.due()
+    left = me.cancel_timer(ref)
+    assert left is not None and 0 <= left <= 0.005
+    assert me.cancel_timer(ref) is None
+    assert me.timers == 0
+    with pytest.raises(ValueError, match="more than 0"):
+        me.send_interval(0, Note("tick"))
+
+
+def test_a_suspended_worker_takes_system_messages_only(world: World) -> None:
+    me = world.process
+    for ref, how in enumerate((MSGPACK, SYSTEM, MSGPACK), 1):
+        world.gives(CALL, ref=ref, how=how)
+    me.wait()
+    me.inbox.suspend()
+    world.gives(CALL, ref=4, how=SYSTEM)
+    me.wait()
+    me.wait()
+    assert [me.take().ref for _ in range(2)] == [2, 4]
+    assert not me.inbox.waiting
+    world.gives(CALL, ref=5, how=SYSTEM)
+    me.wait()
+    me.inbox.resume()
+    assert kinds(me) == [(CALL, 5), (CALL, 1), (CALL, 3)]
 
 
 def test_a_worker_that_shall_finish_does_not_wait_for_a_reply(world: World) -> None:
