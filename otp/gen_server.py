@@ -88,7 +88,10 @@ class GenServer:
         """Everything that had arrived has been handled; the place to act once for many."""
 
     def terminate(self, reason: Reason) -> None:
-        """Called before the end: at shutdown, after `Stop` and after a crash of a handler."""
+        """Called before the end: at shutdown, after `Stop` and after a crash of a handler.
+
+        An exception in it, `Stop` included, replaces the reason that the supervisor hears.
+        """
 
     # ------------------------------------------------------------ for who looks at it
 

@@ -23,6 +23,7 @@ from otp.messages import (
     ChildInfo,
     CountChildren,
     DeleteChild,
+    GetChildSpec,
     KillProcess,
     NodeInfo,
     ProcessInfo,
@@ -32,6 +33,8 @@ from otp.messages import (
     StopNode,
     TerminateChild,
     WhichChildren,
+    WireChild,
+    WireSupervisor,
 )
 from otp.spec import ChildSpec, Supervisor
 from otp.sys import GetState
@@ -216,3 +219,11 @@ class Node:
     def count_children(self, supervisor: str = "/") -> ChildCounts:
         """How many specs, active children, supervisors, workers."""
         return cast(ChildCounts, self.control.ask(CountChildren(), to=supervisor))
+
+    def get_childspec(self, supervisor: str, id: str) -> WireChild | WireSupervisor:
+        """What a child is started from, as the node holds it. Raises SupervisorError (not_found).
+
+        Under simple_one_for_one, `id` is the template's or the pid of any child.
+        """
+        asked = self.control.ask(GetChildSpec(id), to=supervisor)
+        return cast(WireChild | WireSupervisor, asked)

@@ -273,6 +273,15 @@ class CountChildren(Request[ChildCounts], frozen=True, tag="otp.CountChildren"):
     """How many specs, active children, supervisors and workers."""
 
 
+class GetChildSpec(Request[WireChild | WireSupervisor], frozen=True, tag="otp.GetChildSpec"):
+    """The specification of a child; of a simple_one_for_one supervisor's any child: its template.
+
+    `id` may be the pid of a dynamic child. What comes back can be given to `StartChild`.
+    """
+
+    id: str
+
+
 class ProcessInfo(msgspec.Struct, frozen=True):
     """A row of `otp tree` and `otp ps`; supervisors have pid 0.
 
@@ -330,5 +339,6 @@ SupervisorRequest = (
     | DeleteChild
     | WhichChildren
     | CountChildren
+    | GetChildSpec
 )
 NodeRequest = NodeInfo | KillProcess | StopNode | Subscribe | RecentReports

@@ -319,7 +319,7 @@ class Node:
             return
         self._requests += 1
         self._replies[self._requests] = (request, responder)
-        self._shell.call(unit, self._requests, to_op(request))
+        self._shell.call(unit, self._requests, to_op(request, self._shell.alive))
 
     def answered(self, unit: Unit, request_id: Any, result: Any) -> None:
         request, responder = self._replies.pop(request_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from otp import messages as m
@@ -9,26 +10,32 @@ from otp import signals as s
 from otp.frames import Failure
 from otp.supervisor import Unit, as_child
 
-OPS: dict[type, Any] = {
+Alive = Callable[[str], bool]
+"""Whether the process of this pid runs: a dead one may have been a dynamic child."""
+
+NAMED: dict[type, Callable[[str | s.ByPid], s.Op]] = {
+    m.TerminateChild: s.TerminateChild,
+    m.RestartChild: s.RestartChild,
+    m.DeleteChild: s.DeleteChild,
+    m.GetChildSpec: s.GetChildSpec,
+}
+OPS: dict[type, Callable[[Any], s.Op]] = {
     m.StartChild: lambda r: s.StartChild(as_child(r.child)),
     m.StartDynamic: lambda r: s.StartDynamic(r.label, r.args),
-    m.TerminateChild: lambda r: s.TerminateChild(named(r.id)),
-    m.RestartChild: lambda r: s.RestartChild(named(r.id)),
-    m.DeleteChild: lambda r: s.DeleteChild(named(r.id)),
     m.WhichChildren: lambda r: s.WhichChildren(),
     m.CountChildren: lambda r: s.CountChildren(),
 }
 
 
-def named(id: str) -> str | s.ByPid:
-    """A child is named by its id or, under simple_one_for_one, by its pid."""
-    return s.ByPid(id) if id.startswith("<") else id
+def to_op(request: m.SupervisorRequest, alive: Alive) -> s.Op:
+    """The machine's operation for a request.
 
-
-def to_op(request: m.SupervisorRequest) -> s.Op:
-    """The machine's operation for a request."""
-    op: s.Op = OPS[type(request)](request)
-    return op
+    A child is named by its id or, under simple_one_for_one, by its pid.
+    """
+    if make := NAMED.get(type(request)):
+        name = request.id  # type: ignore[union-attr]
+        return make(s.ByPid(name, alive(name)) if name.startswith("<") else name)
+    return OPS[type(request)](request)
 
 
 def to_reply(request: Any, result: s.Result, unit: Unit) -> Any:
@@ -42,7 +49,7 @@ def to_reply(request: Any, result: s.Result, unit: Unit) -> Any:
         return _started(request, result, unit)
     if isinstance(result, tuple):
         return [_info(entry, unit) for entry in result]
-    return result
+    return result.payload if isinstance(result, s.Child) else result
 
 
 def _started(request: Any, result: s.Ok, unit: Unit) -> m.ChildInfo | None:

@@ -77,7 +77,7 @@ class Server:
         except Exception as error:
             reason = crash_reason(error)
         process.ending()
-        self._terminate(reason)
+        reason = self._terminate(reason)
         process.flush()
         return reason
 
@@ -222,12 +222,16 @@ class Server:
 
     # ------------------------------------------------------------ the end
 
-    def _terminate(self, reason: Reason) -> None:
+    def _terminate(self, reason: Reason) -> Reason:
+        """The last word: as in OTP, a `terminate` that fails is why the server has ended."""
         try:
             self._server.terminate(reason)
-        except Exception:
+        except Stop as stop:
+            return stop_reason(stop.reason)
+        except Exception as error:
             print(f"{self._process.path}: terminate({reason}) raised:", file=sys.stderr)
-            traceback.print_exc()
+            return crash_reason(error)
+        return reason
 
 
 def crash_reason(error: BaseException) -> Reason:

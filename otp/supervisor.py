@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Protocol
 
 from otp import messages as m
@@ -125,6 +125,19 @@ class Shell:
     def call(self, unit: Unit, request_id: Hashable, op: s.Op) -> None:
         """A request to a supervisor; the owner hears `answered`."""
         self.feed(unit, s.Call(request_id, op))
+
+    def alive(self, process: str) -> bool:
+        """Whether a process of this node runs. Of another node's nobody here knows that it does
+        not, so it counts as alive."""
+        if process.rstrip(">").rpartition("@")[2] != self._node:
+            return True
+        runs = (running.process for running in self._spawner.running.values())
+        return process in runs or any(unit.process == process for unit in self._units(self.roots))
+
+    def _units(self, units: Iterable[Unit]) -> Iterator[Unit]:
+        for unit in units:
+            yield unit
+            yield from self._units(unit.units.values())
 
     def forget(self) -> None:
         """Everything is gone at once (the zygote died): no machine is asked."""

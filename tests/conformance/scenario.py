@@ -41,6 +41,11 @@ class Scenario(msgspec.Struct):
         """A recorded bug of OTP 25, which nobody should imitate."""
         return self.class_ == "quirks" or "quirk" in self.tags
 
+    @property
+    def kills_supervisors(self) -> bool:
+        """A supervisor is killed in it: some of its steps have no order."""
+        return any(step.get("unordered") for step in self.steps)
+
 
 class World(Protocol):
     """Something that scenarios can be acted out in, one tree each."""
@@ -72,8 +77,8 @@ def flags_of(node: Node) -> Flags:
 
 def child_of(node: Node) -> Child:
     """A child's specification, its node as payload; milliseconds become seconds."""
-    is_supervisor = "children" in node
-    shutdown: Any = node.get("shutdown", "infinity" if is_supervisor else WORKER_SHUTDOWN_MS)
+    kind = node.get("type", "supervisor" if "children" in node else "worker")
+    shutdown: Any = node.get("shutdown", "infinity" if kind == "supervisor" else WORKER_SHUTDOWN_MS)
     if not isinstance(shutdown, str):
         shutdown = shutdown / 1000
     return Child(
@@ -81,7 +86,7 @@ def child_of(node: Node) -> Child:
         node.get("restart", "permanent"),
         shutdown,
         node.get("significant", False),
-        node.get("type", "supervisor" if is_supervisor else "worker"),
+        kind,
         payload=node,
         startable=not node.get("no_start", False),
     )

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from otp.messages import KILLED, NORMAL, SHUTDOWN, ChildCounts, Reason
+from otp.frames import Failure
+from otp.messages import (
+    KILLED,
+    NORMAL,
+    SHUTDOWN,
+    ChildCounts,
+    ChildInfo,
+    Reason,
+    WireChild,
+    WireSupervisor,
+)
 from otp.signals import Child, ChildEntry, Ok, Refused
 
 CRASH = Reason("crash")
@@ -42,11 +52,39 @@ def children(
 ) -> list[list[Any]]:
     """The answer to which_children in a scenario's words; `incs` are attempt numbers by key."""
     rows = [[e.id, e.state, e.type, incs.get(e.key)] for e in entries]
-    if dynamic:
-        # The recorder found labels by pid, so a child without one had none, and came first.
-        rows = [[None, *row[1:]] if row[1] == "restarting" else row for row in rows]
-        rows.sort(key=lambda row: str(row[0] or ""))
-    return rows
+    return labelled(rows) if dynamic else rows
+
+
+def labelled(rows: list[list[Any]]) -> list[list[Any]]:
+    """Dynamic children: the recorder found labels by pid; one without a pid came first."""
+    rows = [[None, *row[1:]] if row[1] == "restarting" else row for row in rows]
+    return sorted(rows, key=lambda row: str(row[0] or ""))
+
+
+def reply(answered: Any, incs: dict[str, int], *, dynamic: bool) -> Any:
+    """What a node replies, in a scenario's words; `incs` are attempt numbers by process."""
+    match answered:
+        case None:
+            return "ok"
+        case Failure(kind="noproc"):
+            return "noproc"
+        case Failure(text=text):
+            word, _, detail = text.partition(": ")
+            known = word == "bad_spec" or detail.startswith("child:")
+            return f"error:{word}:{detail}" if known else f"error:{word}"
+        case ChildInfo(state=state):
+            return "ok" if state == "running" else "ok:undefined"
+        case ChildCounts(specs, active, supervisors, workers):
+            return [specs, active, supervisors, workers]
+        case WireChild() | WireSupervisor():
+            kind: Any = "supervisor" if isinstance(answered, WireSupervisor) else "worker"
+            return spec(Child(answered.id, *_terms(answered), kind))
+    rows = [[c.id, c.state, c.type, incs[c.process] if c.process else None] for c in answered]
+    return labelled(rows) if dynamic else rows
+
+
+def _terms(child: WireChild | WireSupervisor) -> tuple[Any, Any, bool]:
+    return child.restart, child.shutdown, child.significant
 
 
 def refusal(refused: Refused) -> str:

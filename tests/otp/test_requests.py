@@ -9,7 +9,7 @@ import pytest
 from otp import messages as m
 from otp import signals as s
 from otp.frames import Failure
-from otp.requests import OPS, named, to_op, to_reply
+from otp.requests import NAMED, OPS, to_op, to_reply
 from otp.running import Running
 from otp.supervisor import Unit
 
@@ -27,8 +27,12 @@ def unit() -> Unit:
     return made
 
 
+def nobody(process: str) -> bool:
+    return False
+
+
 def test_every_request_has_an_operation() -> None:
-    assert set(OPS) == set(get_args(m.SupervisorRequest))
+    assert NAMED.keys() | OPS.keys() == set(get_args(m.SupervisorRequest))
 
 
 @pytest.mark.parametrize(
@@ -38,21 +42,25 @@ def test_every_request_has_an_operation() -> None:
         (m.TerminateChild(PID), s.TerminateChild(s.ByPid(PID))),
         (m.RestartChild("w"), s.RestartChild("w")),
         (m.DeleteChild(PID), s.DeleteChild(s.ByPid(PID))),
+        (m.GetChildSpec("w"), s.GetChildSpec("w")),
         (m.WhichChildren(), s.WhichChildren()),
         (m.CountChildren(), s.CountChildren()),
         (m.StartDynamic("job", b"x"), s.StartDynamic("job", b"x")),
     ],
 )
 def test_the_operation_of_a_request(request_: Any, op: s.Op) -> None:
-    assert to_op(request_) == op
-    assert named("w") == "w"
+    assert to_op(request_, nobody) == op
+
+
+def test_a_pid_that_runs_is_told_from_one_that_does_not() -> None:
+    assert to_op(m.TerminateChild(PID), {PID}.__contains__) == s.TerminateChild(s.ByPid(PID, True))
 
 
 def test_a_child_that_is_to_start_carries_its_spec() -> None:
-    op = to_op(m.StartChild(WORKER))
+    op = to_op(m.StartChild(WORKER), nobody)
     assert isinstance(op, s.StartChild)
     assert (op.child.id, op.child.type, op.child.payload) == ("w", "worker", WORKER)
-    inner = to_op(m.StartChild(m.WireSupervisor("inner")))
+    inner = to_op(m.StartChild(m.WireSupervisor("inner")), nobody)
     assert isinstance(inner, s.StartChild) and inner.child.type == "supervisor"
 
 

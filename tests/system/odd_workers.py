@@ -95,6 +95,16 @@ class Tidy(otp.GenServer):
             file.write(f"{self.name} {reason}\n")
 
 
+class LastWords(otp.GenServer):
+    """Ends for another reason than the one it was told."""
+
+    def __init__(self, error: str) -> None:
+        self.error = error
+
+    def terminate(self, reason: otp.Reason) -> None:
+        raise otp.Stop(self.error) if self.error else OSError("disk full")
+
+
 # ---------------------------------------------------------------- families
 
 DAEMON = """

@@ -131,6 +131,20 @@ def test_a_worker_stops_while_it_waits_for_a_reply(otp_start: Start) -> None:
     node.kill("deaf")
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [("normal", "normal"), ("shutdown:late", "shutdown: late"), ("", "crash: OSError: disk full")],
+)
+def test_a_terminate_that_fails_is_why_a_worker_ended(
+    otp_start: Start, error: str, reason: str
+) -> None:
+    node = otp_start(tree(otp.ChildSpec("last", odd.LastWords, args={"error": error})))
+    with node.expect(otp.ChildExited, "root/last") as exited:
+        node.terminate_child("/", "last")  # a stop is a stop, whatever it says
+    assert str(exited.report.reason).startswith(reason)
+    assert not exited.report.restart
+
+
 def test_brutal_kill(otp_start: Start) -> None:
     node = otp_start(tree(otp.ChildSpec("c", w.Counter, shutdown="brutal_kill")))
     with node.expect(otp.ChildExited, "root/c") as exited:

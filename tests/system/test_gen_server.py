@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import otp
-from otp.messages import ChildInfo
+from otp.messages import ChildInfo, WireChild, WireSupervisor
 from otp.testing import Start, eventually
 from tests.system import odd_workers as odd
 from tests.system import workers as w
@@ -282,6 +282,32 @@ def test_dynamic_children(node: otp.Node) -> None:
         node.terminate_child("jobs", info.process)
     assert node.count_children("jobs").active == 0
     assert plain.process not in {info.process for info in started}
+
+
+def test_a_child_is_named_by_its_pid_only_where_it_has_no_id_and_is_no_stranger(
+    node: otp.Node,
+) -> None:
+    job, stranger = node.start_dynamic("jobs", "job"), row(node, "root/counter")
+    assert job.process is not None
+    for process, word in ((stranger.process, "not_found"), ("<gone.1@elsewhere>", "not_found")):
+        with pytest.raises(otp.SupervisorError, match=word):
+            node.terminate_child("jobs", process)
+    with pytest.raises(otp.SupervisorError, match="not_found"):
+        node.terminate_child("/", stranger.process)
+    node.terminate_child("jobs", job.process)
+    node.terminate_child("jobs", job.process)  # it is dead already, and may have been a child
+
+
+def test_the_specification_of_a_child(node: otp.Node) -> None:
+    spec = node.get_childspec("/", "pool")
+    assert isinstance(spec, WireSupervisor) and spec.strategy == "one_for_one"
+    job = node.start_dynamic("jobs", "job")
+    assert job.process is not None
+    template = node.get_childspec("jobs", job.process)
+    assert isinstance(template, WireChild) and template.shutdown == 5.0
+    node.terminate_child("jobs", job.process)
+    with pytest.raises(otp.SupervisorError, match="not_found"):
+        node.get_childspec("/", "nobody")
 
 
 def test_a_flood_does_not_grow_a_server_that_waits(otp_start: Start) -> None:
