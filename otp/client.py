@@ -13,6 +13,7 @@ import select
 import socket
 import threading
 import time
+import weakref
 from typing import Any, TypeVar, overload
 
 from otp import codec
@@ -113,13 +114,17 @@ def _milliseconds(seconds: float) -> int:
 
 
 class Client:
-    """Calls and casts to the processes of a node, from any thread (each has its connection)."""
+    """Calls and casts to the processes of a node, from any thread (each has its connection).
+
+    A process that is forked from this one has connections of its own as well.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._local = threading.local()
         self._channels: dict[threading.Thread, Channel] = {}
         self._lock = threading.Lock()
+        _clients.add(self)
 
     @overload
     def call(self, to: Address, request: Request[R], *, timeout: float = 5.0) -> R: ...
@@ -161,6 +166,13 @@ class Client:
         with self._lock:
             channels, self._channels = self._channels, {}
             self._local = threading.local()
+        for channel in channels.values():
+            channel.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: what the parent's threads have open stays theirs."""
+        channels, self._channels = self._channels, {}
+        self._lock, self._local = threading.Lock(), threading.local()
         for channel in channels.values():
             channel.close()
 
@@ -217,6 +229,17 @@ class Client:
         with self._lock:
             self._channels.pop(threading.current_thread(), None)
         self._local.channel = None
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for client in list(_clients):
+        client.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _answer(channel: Channel, ref: int, deadline: float) -> Envelope | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
@@ -50,11 +53,12 @@ _decode_report = msgspec.msgpack.Decoder(AnyReport).decode
 
 
 class Control:
-    """Requests to a node itself, over its control socket."""
+    """Requests to a node itself, over its control socket; threads ask one after the other."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._reports: deque[bytes] = deque(maxlen=REPORTS_MAX)
+        self._one_at_a_time = threading.Lock()
 
     @classmethod
     def of(cls, run_dir: str) -> Control:
@@ -63,8 +67,11 @@ class Control:
 
     def ask(self, request: Any, *, to: str = "node", timeout: float | None = None) -> Any:
         """Ask and wait; raises what the node refuses with, or Disconnected."""
+        with self._one_at_a_time:
+            return self._ask(request, to, time.monotonic() + (timeout or CONTROL_SECONDS_MAX))
+
+    def _ask(self, request: Any, to: str, deadline: float) -> Any:
         ref = next(self._channel.refs)
-        deadline = time.monotonic() + (timeout or CONTROL_SECONDS_MAX)
         try:
             self._channel.send(envelope(CALL, to, "", ref, request))
             while (frame := self._channel.receive(deadline)) is not None:
@@ -96,11 +103,14 @@ class Control:
 class Node:
     """A running node: call its processes, ask its supervisors, hear its reports.
 
-    Use it as a context manager: at its end the tree is stopped in reverse order.
+    Use it as a context manager: at its end the tree is stopped in reverse order. Threads may share
+    it. A process forked from this one, or given it by multiprocessing, has a handle of its own.
     """
 
     def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
+        self._lock = threading.Lock()
+        _nodes.add(self)
         self.client = Client(socket_in(run_dir, "mailroom.sock"))
         self._control: Control | None = None
         self.call = self.client.call
@@ -110,9 +120,21 @@ class Node:
     @property
     def control(self) -> Control:
         """The control connection, made when first needed."""
-        if self._control is None:
-            self._control = Control.of(self.run_dir)
-        return self._control
+        with self._lock:
+            if self._control is None:
+                self._control = Control.of(self.run_dir)
+            return self._control
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What travels to another process is the way to the node, and not its end."""
+        return Node, (self.run_dir,)
+
+    def after_fork(self) -> None:
+        """In a forked child: the connection to the node stays the parent's."""
+        self._lock = threading.Lock()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
 
     def __enter__(self) -> Self:
         return self
@@ -227,3 +249,13 @@ class Node:
         """
         asked = self.control.ask(GetChildSpec(id), to=supervisor)
         return cast(WireChild | WireSupervisor, asked)
+
+_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for node in list(_nodes):
+        node.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,7 +1,8 @@
 """Starting a node from a program: `with otp.start(tree) as node:`.
 
 The node is a process of its own, executed fresh; the program holds only a socket. When the
-program dies, the node sees end of file, stops its tree and ends.
+program dies, the node sees end of file, stops its tree and ends: also while it starts, and also
+where the program has forked others that go on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
@@ -31,6 +32,9 @@ from otp.frames import Boot, BootResult
 from otp.handle import Node
 from otp.spec import NodeOptions, Supervisor
 
+if TYPE_CHECKING:
+    from otp.log_reports import LogThread
+
 BOOT_SECONDS_MAX = 120.0
 """How long a tree may take to start."""
 STOP_SECONDS_MAX = 60.0
@@ -40,6 +44,8 @@ UNIX_PATH_BYTES_MAX = 107
 AUTHKEY_BYTES = 32
 NODE_COMMAND = (sys.executable, "-P", "-m", "otp.node")
 """-P: a file in the current folder that is named like a module of Python's must not replace it."""
+LOGS = ("none", "text", "json")
+"""What a node itself may do with reports, besides giving them to those who ask."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _decode_result = msgspec.msgpack.Decoder(BootResult).decode
@@ -48,10 +54,18 @@ _decode_result = msgspec.msgpack.Decoder(BootResult).decode
 class StartedNode(Node):
     """A node that this program started, and stops when its `with` block ends."""
 
-    def __init__(self, run_dir: str, process: subprocess.Popen[bytes], lifeline: Channel) -> None:
+    def __init__(
+        self,
+        run_dir: str,
+        process: subprocess.Popen[bytes],
+        lifeline: Channel,
+        log: LogThread | None = None,
+    ) -> None:
         super().__init__(run_dir)
         self.process = process
         self._lifeline: Channel | None = lifeline
+        self._log = log
+        self._ours = True
 
     @property
     def pid(self) -> int:
@@ -60,18 +74,35 @@ class StartedNode(Node):
 
     def close(self) -> None:
         """Stop the tree in reverse order and the node; returns when no process is left."""
-        if self.process.returncode is not None and self._lifeline is None:
-            return
         self.hang_up()
-        if not _wait_for_end(self.process, self.run_dir):
+        if not self._ours:
+            return
+        stopped = _wait_for_end(self.process, self.run_dir)
+        self._ours = False
+        if self._log is not None:
+            self._log.join()
+        if not stopped:
             raise OtpError(f"node {self.pid} did not stop in {STOP_SECONDS_MAX:g} s; killed")
 
     def hang_up(self) -> None:
         """Begin to stop, as if this program had ended; `close` waits for the end."""
         super().close()
+        if self._log is not None:
+            self._log.stopping = True
         if self._lifeline is not None:
             self._lifeline.close()
             self._lifeline = None
+
+    def after_fork(self) -> None:
+        """In a forked child: node and tree are the parent's, whose end must be seen by the node."""
+        super().after_fork()
+        if self._lifeline is not None:
+            self._lifeline.close()
+            self._lifeline = None
+        if self._log is not None:
+            self._log.close()
+        self._ours = False
+        self.process.returncode = 0  # it is no child of ours, so there is nothing to wait for
 
     def stop(self) -> None:
         """The same as `close`."""
@@ -97,9 +128,10 @@ def start(
 ) -> StartedNode:
     """Start a node that runs this tree; returns when the tree is up.
 
-    `options` are the fields of NodeOptions; they go before those of `tree.node`. `log` is "none",
-    "text" or "json": where reports go besides those who ask for them; `environ` is what the node
-    and its children find in their environment.
+    `options` are the fields of NodeOptions; they go before those of `tree.node`. `log` says where
+    reports go besides those who ask for them: "none", stderr as "text" or "json", or "logging", the
+    stdlib's (see `otp.log_reports`). `environ` is what the node and its children find in their
+    environment.
     Raises SpecError for a tree that cannot be right, StartError where a child does not start.
     """
     return launch(StartedNode, tree, log=log, environ=environ, **options)
@@ -114,30 +146,48 @@ def launch(
     **options: Any,
 ) -> N:
     """As `start`, with a handle of a class of your own."""
-    boot = make_boot(tree, log=log, **options)
-    process, lifeline = execute(boot, environ)
+    if log != "logging":
+        boot = make_boot(tree, log=log, **options)
+        process, lifeline = execute(boot, environ)
+        await_boot(boot, process, lifeline)
+        return kind(boot.run_dir, process, lifeline)
+    from otp.log_reports import LogThread
+
+    boot = make_boot(tree, **options)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process, lifeline = execute(boot, environ, theirs)
+    log_thread = LogThread(ours, boot.name)
     await_boot(boot, process, lifeline)
-    return kind(boot.run_dir, process, lifeline)
+    return kind(boot.run_dir, process, lifeline, log_thread)
 
 
 def execute(
-    boot: Boot, environ: Mapping[str, str] = os.environ, **streams: Any
+    boot: Boot, environ: Mapping[str, str] = os.environ, *more: socket.socket, **streams: Any
 ) -> tuple[subprocess.Popen[bytes], Channel]:
     """Execute a node, in a session of its own, and the socket by which it says that it is up.
 
-    `streams` (stdin, stdout, stderr) are those of `subprocess.Popen`.
+    `more` may be a second socket, which every report is written to. `streams` (stdin, stdout,
+    stderr) are those of `subprocess.Popen`.
     """
     ours, theirs = socket.socketpair()
     fd = boot_file(boot)
-    with theirs:
-        process = subprocess.Popen(
-            [*NODE_COMMAND, str(fd), str(theirs.fileno())],
-            pass_fds=[fd, theirs.fileno()],
-            start_new_session=True,
-            env=environment(environ),
-            **streams,
-        )
-    os.close(fd)
+    try:
+        with theirs:
+            fds = [fd, *(sock.fileno() for sock in (theirs, *more))]
+            process = subprocess.Popen(
+                [*NODE_COMMAND, *map(str, fds)],
+                pass_fds=fds,
+                start_new_session=True,
+                env=environment(environ),
+                **streams,
+            )
+    except BaseException:
+        ours.close()
+        _tidy(boot.run_dir)
+        raise
+    finally:
+        os.close(fd)
     return process, Channel(ours)
 
 
@@ -148,11 +198,13 @@ def await_boot(
     seconds: float = BOOT_SECONDS_MAX,
 ) -> None:
     """Wait until the tree is up; where it does not come up the node is ended. Raises StartError."""
-    problem = _wait_for_boot(lifeline, seconds)
-    if problem:
+    try:
+        if problem := _wait_for_boot(lifeline, seconds):
+            raise StartError(who=f"node {boot.name}", reason=problem)
+    except BaseException:  # Ctrl-C as well: nothing that was started is left
         lifeline.close()
         _wait_for_end(process, boot.run_dir)
-        raise StartError(who=f"node {boot.name}", reason=problem)
+        raise
 
 
 def become(tree: Supervisor, *, log: str = "text", **options: Any) -> NoReturn:
@@ -200,6 +252,8 @@ def _tidy(run_dir: str) -> None:
 
 def make_boot(tree: Supervisor, *, log: str = "none", **options: Any) -> Boot:
     """Check a tree and put together all that a node is told. Raises SpecError, StartError."""
+    if log not in LOGS:
+        raise ValueError(f"log is {log!r}; use {', '.join(LOGS)} or, in otp.start, logging")
     check(tree)
     chosen = merge(tree.node or NodeOptions(), options)
     check(msgspec.structs.replace(tree, node=chosen), imports=False)

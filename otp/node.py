@@ -1,9 +1,9 @@
 """The node process: the loop that wires supervisors, zygote, mailroom, links and control socket.
 
-Executed fresh (`python -m otp.node BOOT_FD [LIFELINE_FD]`), never forked from a host. It runs no
-user code and touches no payload: the error kernel is small. SIGTERM or SIGINT stops the tree in
-reverse order and then the node; a second one stops it now. The end of the host (end of file on
-the lifeline) counts as the first.
+Executed fresh (`python -m otp.node BOOT_FD [LIFELINE_FD [REPORTS_FD]]`), never forked from a host.
+It runs no user code and touches no payload: the error kernel is small. SIGTERM or SIGINT stops the
+tree in reverse order and then the node; a second one stops it now. The end of the host (end of
+file on the lifeline) counts as the first.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ OWN_PARTS = WireSupervisor(
 class Node:
     """One node, from boot to end; `run` returns its exit code."""
 
-    def __init__(self, boot: Boot, lifeline: socket.socket | None) -> None:
+    def __init__(
+        self, boot: Boot, lifeline: socket.socket | None, reports: socket.socket | None = None
+    ) -> None:
         self._boot, self.name = boot, boot.name
         self._reactor = Reactor()
         self._creation = f"{time.time_ns() // 1_000_000:x}"
@@ -75,6 +77,8 @@ class Node:
         self._host: Connection | None = None
         if lifeline is not None:
             self._host = self._control.add(lifeline, closed=self._host_gone)
+        if reports is not None:
+            self._control.add(reports).subscribed = True
         self._spawner = Spawner(
             self._reactor,
             node=boot.name,
@@ -359,13 +363,13 @@ def read_boot(fd: int) -> Boot:
 
 
 def main() -> None:
-    """`python -m otp.node BOOT_FD [LIFELINE_FD]`: started by a host or `otp run`."""
+    """`python -m otp.node BOOT_FD [LIFELINE_FD [REPORTS_FD]]`: started by a host or `otp run`."""
     numbers = sys.argv[1:]
-    if not 1 <= len(numbers) <= 2 or not all(n.isdigit() for n in numbers):
+    if not 1 <= len(numbers) <= 3 or not all(n.isdigit() for n in numbers):
         sys.exit("otp.node is started by a host or by `otp run`; see `otp run --help`")
     boot = read_boot(int(numbers[0]))
-    lifeline = socket.socket(fileno=int(numbers[1])) if len(numbers) == 2 else None
-    sys.exit(Node(boot, lifeline).run())
+    lifeline, reports, *_ = [*(socket.socket(fileno=int(n)) for n in numbers[1:]), None, None]
+    sys.exit(Node(boot, lifeline, reports).run())
 
 
 if __name__ == "__main__":

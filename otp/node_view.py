@@ -93,10 +93,11 @@ def format_report(report: Report, node: str, style: str) -> str:
     if style == "json":
         return json.dumps({"node": node, **msgspec.to_builtins(report)})
     clock = time.strftime("%H:%M:%S", time.localtime(report.at))
-    return f"{clock} [{node}] {_sentence(report)}"
+    return f"{clock} [{node}] {sentence(report)}"
 
 
-def _sentence(report: Report) -> str:
+def sentence(report: Report) -> str:
+    """A report as a person would say it."""
     match report:
         case m.ChildStarted(path, _, pid, restarts):
             again = f" (restart {restarts})" if restarts else ""
