@@ -89,10 +89,10 @@ from tests.otp.programs import tree
 
 node = otp.start(tree(), log="logging")
 if os.fork() == 0:
-    print("child", os.getpid(), flush=True)
+    os.write(1, b"child %d\\n" % os.getpid())
     sys.stdin.read()
     os._exit(0)
-print("node", node.pid, flush=True)
+os.write(1, b"node %d\\n" % node.pid)
 os.wait()
 """
 
