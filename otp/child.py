@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from otp import faults, pickling
@@ -32,11 +33,12 @@ EXIT_CRASH = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def become(spawn: Spawn, fds: list[int], *, parent: int, open_files: int) -> NoReturn:
-    """Turn this fresh fork into what was asked for; never returns."""
+def become(job: Callable[[], tuple[Spawn, list[int]]], *, parent: int, open_files: int) -> NoReturn:
+    """Turn this fresh fork into what its job says, once it has one; never returns."""
     code = EXIT_CRASH
     try:
         _settle_in(parent)
+        spawn, fds = job()
         if spawn.role != "mailroom":
             _restore_open_files(open_files)
         code = _run(spawn, fds, parent)

@@ -9,6 +9,7 @@ zygote at that point could start a thread, and forking with threads can deadlock
 from __future__ import annotations
 
 import io
+import itertools
 import pickle
 import sys
 from types import ModuleType
@@ -33,11 +34,12 @@ _IMPORTERS = frozenset(
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What to run: `decoders` is None for what is not a GenServer."""
+    """What to run: `decoders` is None for what is not a GenServer; `order`: of making, or 0."""
 
     start: Any
     args: dict[str, Any]
     decoders: dict[int, codec.Decoder] | None
+    order: int
 
 
 class _NotLoaded(Exception):
@@ -61,22 +63,30 @@ def _loaded(name: str, *_: Any) -> ModuleType:
 
 
 _made: dict[bytes, Prepared] = {}
+_count = itertools.count(1)
 
 
-def warm(payload: bytes) -> None:
-    """In the zygote: make it now if that is safe; a fault in it is left for the child to report."""
-    if not payload or payload in _made:
-        return
+def warm(payload: bytes) -> int:
+    """In the zygote: make it now if that is safe; a fault in it is left for the child to report.
+
+    Returns which one it is in the order of making: a child that was forked after that one was
+    made has it. 0 if no child has it.
+    """
+    if not payload:
+        return 0
+    if payload in _made:
+        return _made[payload].order
     try:
         start, args, types = _Careful(io.BytesIO(payload)).load()
         if isinstance(start, str) and start.partition(":")[0] not in sys.modules:
-            return
-        made = _make(start, args, types)
+            return 0
+        made = _make(start, args, types, order=next(_count))
     except Exception:  # not loaded, or whatever a user's class raises: the child says it better
-        return
+        return 0
     _made[payload] = made
     if len(_made) > PREPARED_MAX:
         del _made[next(iter(_made))]
+    return made.order
 
 
 def prepared(payload: bytes) -> Prepared:
@@ -85,8 +95,10 @@ def prepared(payload: bytes) -> Prepared:
     return found if found is not None else _make(*pickling.loads(payload))
 
 
-def _make(start: Any, args: dict[str, Any], types: dict[str, Any] | None) -> Prepared:
+def _make(
+    start: Any, args: dict[str, Any], types: dict[str, Any] | None, order: int = 0
+) -> Prepared:
     start = find(start) if isinstance(start, str) else start
     server = isinstance(start, type) and issubclass(start, GenServer)
     decoders = codec.decoders(types or codec.handler_types(start)) if server else None
-    return Prepared(start, args, decoders)
+    return Prepared(start, args, decoders, order)

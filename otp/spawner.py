@@ -242,8 +242,7 @@ class Spawner:
             self._take(running, running.control.receive())
         except EOFError:
             self._reactor.forget(running.control)
-            if running.child.kind == "program" and running.said is None:
-                self._executed(running)
+            self._hung_up(running)
         except (ProtocolError, ValueError, RecursionError) as error:
             self._fault(f"{running.shown} is killed: it sent its node no message ({error})")
             self._reactor.forget(running.control)
@@ -283,7 +282,9 @@ class Spawner:
             running.control.dry = False
             while not running.control.dry:
                 self._take(running, running.control.receive())
-        except (EOFError, ProtocolError, ValueError, RecursionError):
+        except EOFError:
+            self._hung_up(running)
+        except (ProtocolError, ValueError, RecursionError):
             return  # it is dead; nothing worse can happen to it for what it says
 
     def _release(self, running: Running) -> None:
@@ -306,9 +307,9 @@ class Spawner:
 
     # ------------------------------------------------------------ programs
 
-    def _executed(self, running: Running) -> None:
-        """The control socket closed: exec succeeded (a failure is said first)."""
-        if not running.child.ready:
+    def _hung_up(self, running: Running) -> None:
+        """A program's control socket closes when it is executed (a failure is said first)."""
+        if running.child.kind == "program" and running.said is None and not running.child.ready:
             self._began(running)
 
     def _open_notify(self, running: Running) -> str:

@@ -92,15 +92,8 @@ class FrameSocket:
     def _read(self) -> bytes:
         if not self._fds_expected:
             return self.sock.recv(READ_BYTES)
-        # Without CLOEXEC a program would inherit the descriptors of whoever executes it.
-        data, ancillary, flags, _ = self.sock.recvmsg(
-            READ_BYTES, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC
-        )
-        for level, kind, payload in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                self.fds.extend(struct.unpack(f"{len(payload) // 4}i", payload))
-        if flags & socket.MSG_CTRUNC:
-            raise EOFError("descriptors were lost: too many open files")
+        data, fds = receive_fds(self.sock, READ_BYTES)
+        self.fds.extend(fds)
         return data
 
     def _split(self, most: int | None) -> list[bytes]:
@@ -186,6 +179,21 @@ class FrameSocket:
         self._out.clear()
         self.waiting = 0
         self.sock.close()
+
+
+def receive_fds(sock: socket.socket, size: int) -> tuple[bytes, list[int]]:
+    """Read bytes and the descriptors that come with them. Raises EOFError where some were lost."""
+    # Without CLOEXEC a program would inherit the descriptors of whoever executes it.
+    data, ancillary, flags, _ = sock.recvmsg(size, _FDS_SPACE, socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.extend(struct.unpack(f"{len(payload) // 4}i", payload))
+    if flags & socket.MSG_CTRUNC:
+        for fd in fds:
+            os.close(fd)
+        raise EOFError("descriptors were lost: too many open files")
+    return data, fds
 
 
 def peer_uid(sock: socket.socket) -> int:

@@ -17,14 +17,18 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import NoReturn
 
 import msgspec
 
 from otp.child import become
 from otp.frames import Control, Forked, Kill, Preload, Reaped, Restarted, Spawn, Unforkable, Warm
+from otp.kin import OwnChildren
 from otp.prepared import warm
 from otp.reactor import Descriptor, Reactor, Timer
+from otp.rehearsal import rehearse
+from otp.spares import Spares, wait
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
 
 STRAYS_SECONDS_MAX = 2.0
@@ -117,6 +121,8 @@ class Zygote:
         self._node = FrameSocket(node, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
         self._pids: dict[int, int] = {}
         self._serials: dict[int, int] = {}
+        self._spares = Spares(self._reactor, self._fork_spare)
+        self._kin = OwnChildren(children)
         self._held: list[tuple[float, Reaped]] = []
         self._chase: Timer | None = None
         self._open_files = 0
@@ -149,7 +155,7 @@ class Zygote:
                     self._open_files = open_files
                     self._preload(modules, path)
                 case Spawn() as spawn:
-                    self._spawn(spawn)
+                    self._spawn(spawn, frame)
                 case Kill(serial, number):
                     self._signal(serial, number)
 
@@ -179,6 +185,7 @@ class Zygote:
                 self._start_over_without(name)
         gc.collect()
         gc.freeze()
+        self._spares.refill()
         self._tell(Warm())
 
     def _start_over_without(self, module: str) -> None:
@@ -192,34 +199,56 @@ class Zygote:
         command = [sys.executable, "-P", "-m", "otp.zygote", str(self._node.fileno())]
         os.execv(command[0], command)
 
-    def _spawn(self, spawn: Spawn) -> None:
+    def _spawn(self, spawn: Spawn, frame: bytes) -> None:
         fds = [self._node.fds.popleft() for _ in range(spawn.fds)]
-        warm(spawn.child.payload)
+        needs = warm(spawn.child.payload)
+        self._spares.made = max(self._spares.made, needs)
+        pid = self._spares.give(spawn, frame, fds, needs=needs)
+        if pid:
+            self._forked(spawn.serial, pid)
+        else:
+            self._fork(spawn, fds)
+        self._spares.refill()
+
+    def _fork(self, spawn: Spawn, fds: list[int]) -> None:
         try:
             pid = os.fork()
         except OSError as error:
             self._tell(Forked(spawn.serial, 0, f"fork failed: {error}"))
         else:
             if pid == 0:
-                self._in_child(spawn, fds)
-            self._pids[spawn.serial] = pid
-            self._serials[pid] = spawn.serial
-            self._tell(Forked(spawn.serial, pid))
+                self._in_child(lambda: (spawn, fds))
+            self._forked(spawn.serial, pid)
         for fd in fds:
             os.close(fd)
 
-    def _in_child(self, spawn: Spawn, fds: list[int]) -> None:
+    def _fork_spare(self, sock: socket.socket, ours: socket.socket) -> int:
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            self._in_child(lambda: _next_job(sock))
+        return pid
+
+    def _forked(self, serial: int, pid: int) -> None:
+        self._pids[serial] = pid
+        self._serials[pid] = serial
+        self._tell(Forked(serial, pid))
+
+    def _in_child(self, job: Callable[[], tuple[Spawn, list[int]]]) -> NoReturn:
         zygote = os.getppid()
         signal.set_wakeup_fd(-1)
         self._reactor.close()
         self._node.close()
+        self._spares.close()
+        self._kin.close()
         os.close(self._child_read)
         os.close(self._child_write)
-        become(spawn, fds, parent=zygote, open_files=self._open_files)
+        become(job, parent=zygote, open_files=self._open_files)
 
     def _signal(self, serial: int, number: int) -> None:
         pid = self._pids.get(serial)
         if pid is not None:  # not reaped yet, so the pid is still this child's
+            self._spares.signalled(pid)
             kill_quietly(pid, number)
 
     # ------------------------------------------------------------ deaths
@@ -233,9 +262,13 @@ class Zygote:
 
     def _reap(self) -> None:
         for pid, status in reaped():
+            job = self._spares.died(pid)
             serial = self._serials.pop(pid, None)
             if serial is not None:
                 del self._pids[serial]
+                if job is not None:
+                    self._fork(job.spawn, job.fds)
+                    continue
                 deadline = self._reactor.now() + STRAYS_SECONDS_MAX
                 self._held.append((deadline, Reaped(serial, status)))
 
@@ -244,7 +277,7 @@ class Zygote:
 
         A stray is a child that we never forked: its parent has died. It may fork while it dies.
         """
-        strays = children(os.getpid()) - self._serials.keys()
+        strays = self._kin.strays(self._serials.keys(), self._spares.pids())
         for pid in strays:
             kill_quietly(pid)
         now = self._reactor.now()
@@ -264,6 +297,15 @@ class Zygote:
         """The node is gone: kill everything below, until nothing is left, and go."""
         kill_all_below(LEAVE_SECONDS_MAX)
         os._exit(0)
+
+
+def _next_job(sock: socket.socket) -> tuple[Spawn, list[int]]:
+    """In a spare: what it is to become."""
+    rehearse()
+    frame, fds = wait(sock)
+    spawn = _decode(frame)
+    assert isinstance(spawn, Spawn), "a spare gets nothing but jobs"
+    return spawn, fds
 
 
 def main() -> None:

@@ -45,6 +45,12 @@ def family(pid: int) -> set[int]:
     return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
 
 
+def strangers(node: otp.StartedNode) -> list[psutil.Process]:
+    """What runs below a node and is neither a part of it nor a worker."""
+    below = psutil.Process(node.pid).children(recursive=True)
+    return [process for process in below if "otp.zygote" not in process.cmdline()]
+
+
 def row(node: otp.Node, path: str) -> ProcessInfo:
     """What a node says of one of its processes."""
     return next(info for info in node.processes() if info.path == path)
