@@ -26,6 +26,7 @@ from otp.errors import (
 from otp.gen_server import GenServer
 from otp.handle import Node
 from otp.host import StartedNode, become, start
+from otp.keys import Topology
 from otp.messages import (
     ChildExited,
     ChildInfo,
@@ -43,15 +44,16 @@ from otp.messages import (
     Request,
     RestartChild,
     StartChild,
+    StrangerRejected,
     Timeout,
     Via,
     WhichChildren,
 )
-from otp.routing import Topology
 from otp.spec import (
     ChildSpec,
     NodeOptions,
     Supervisor,
+    TlsFiles,
     TopologySpec,
 )
 from otp.wire import start_child
@@ -102,9 +104,11 @@ __all__ = [
     "StartError",
     "StartedNode",
     "Stop",
+    "StrangerRejected",
     "Supervisor",
     "SupervisorError",
     "Timeout",
+    "TlsFiles",
     "Topology",
     "TopologySpec",
     "Undecodable",

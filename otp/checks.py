@@ -20,11 +20,13 @@ from otp.rules import (
     RLIMIT,
     SUPERVISOR,
     TEXT,
+    TLS,
     Rule,
     is_list,
+    is_loopback,
     is_mapping,
 )
-from otp.spec import ChildSpec, NodeOptions, Spec, Supervisor, TopologySpec
+from otp.spec import ChildSpec, NodeOptions, Spec, Supervisor, TlsFiles, TopologySpec
 from otp.words import did_you_mean, shown
 
 Where: TypeAlias = tuple[str | int, ...]
@@ -240,6 +242,7 @@ def _start(
 
 def _node(options: NodeOptions, imports: bool) -> Iterator[Fault]:
     yield from _fields(options, ("node",), NODE)
+    yield from _secrecy(options)
     if is_mapping(options.peers):
         yield from _items(options.peers, ("node", "peers"), HOST_PORT)
         for peer in options.peers:
@@ -250,6 +253,31 @@ def _node(options: NodeOptions, imports: bool) -> Iterator[Fault]:
     if is_mapping(options.topologies):
         for group, topology in options.topologies.items():
             yield from _topology(topology, ("node", "topologies", group), imports)
+
+
+def _secrecy(options: NodeOptions) -> Iterator[Fault]:
+    """Off loopback nodes need certificates, or the word that they do without."""
+    tls = options.tls
+    if isinstance(tls, TlsFiles):
+        yield from _fields(tls, ("node", "tls"), TLS)
+    elif tls is not None:
+        yield ("node", "tls"), f"{shown(tls)} is not a TlsFiles"
+    if tls is not None and options.insecure is True:
+        yield ("node", "insecure"), "`tls` and `insecure` exclude each other: leave one out"
+    if tls is not None or options.insecure is True:
+        return
+    remedy = "use `tls: {cert, key, ca}` (`otp certs` makes them), or write `insecure: true`"
+    if (
+        options.listen is not None
+        and not HOST_PORT(options.listen)
+        and not is_loopback(options.listen)
+    ):
+        text = f"{shown(options.listen)} can be reached from other machines, without encryption"
+        yield ("node", "listen"), f"{text}: {remedy}"
+    for peer, address in options.peers.items() if is_mapping(options.peers) else ():
+        if not HOST_PORT(address) and not is_loopback(address):
+            text = f"{shown(address)} is on another machine, and nothing would be encrypted"
+            yield ("node", "peers", peer), f"{text}: {remedy}"
 
 
 def _module_rule(imports: bool) -> Callable[[Any], str | None]:

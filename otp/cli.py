@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from otp import __version__, cli_call, cli_events, cli_file, cli_life, cli_node
+from otp import __version__, cli_call, cli_certs, cli_events, cli_file, cli_life, cli_node
 from otp.commands import FAILURE, INTERRUPTED, USAGE, Command, Parser, UsageError, complain
 from otp.errors import OtpError, SpecError
 
@@ -23,6 +23,7 @@ COMMANDS: tuple[Command, ...] = (
     cli_call.CALL,
     cli_node.KILL,
     cli_call.SHELL,
+    cli_certs.CERTS,
 )
 """In the order in which `otp --help` lists them."""
 

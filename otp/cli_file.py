@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
         "authkey_file": arguments.authkey_file,
     }
     chosen = host.merge(tree.node or NodeOptions(), options)
-    if chosen.listen and not chosen.authkey_file:
+    if chosen.listen and not (chosen.authkey_file or chosen.tls):
         raise UsageError(
             f"node {chosen.name} is to listen on {chosen.listen} and has no key that other nodes "
             "must know: give --authkey-file FILE (authkey_file: in the tree's node:)"

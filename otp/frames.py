@@ -16,7 +16,7 @@ from otp.messages import NOPROC, Reason, WireChild, WireSupervisor
 
 CALL, CAST, INFO, REPLY, ERROR = 1, 2, 3, 4, 5
 DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK = 6, 7, 8, 9, 10, 11
-HELLO, MOVED, EXIT_SIGNAL = 12, 13, 14
+HELLO, MOVED, EXIT_SIGNAL, HEARTBEAT, LANE = 12, 13, 14, 15, 16
 TIES = frozenset({DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK, EXIT_SIGNAL})
 """Kinds that are about links and monitors: the nodes deal with them, mailrooms pass them on."""
 SIGNALS = TIES | {REPLY, ERROR, MOVED, HELLO}
@@ -63,6 +63,14 @@ class Failure(msgspec.Struct, frozen=True):
 # ---------------------------------------------------------------- a node's birth
 
 
+class TlsPem(msgspec.Struct, frozen=True):
+    """A node's certificate, its key and the authority that it trusts, as the files hold them."""
+
+    cert: bytes
+    key: bytes
+    ca: bytes
+
+
 class BootResult(msgspec.Struct, frozen=True):
     """Node to host, once: the tree is up, or what kept it from starting."""
 
@@ -86,6 +94,7 @@ class Boot(msgspec.Struct, frozen=True):
     sys_path: tuple[str, ...] = ()
     log: Literal["text", "json", "none"] = "text"
     detached: bool = False
+    tls: TlsPem | None = None
 
 
 # ---------------------------------------------------------------- node <-> zygote, node <-> worker
@@ -198,6 +207,7 @@ class Serve(Control, frozen=True):
     peers: dict[str, str]
     topologies: dict[str, bytes]
     listen: str
+    tls: TlsPem | None = None
 
 
 class Attach(Control, frozen=True):
@@ -244,6 +254,18 @@ class LinkDown(Control, frozen=True):
     text: str
 
 
+class Rejected(Control, frozen=True):
+    """Mailroom to node: so many strangers at this address were turned away, the last for `text`."""
+
+    address: str
+    count: int
+    text: str
+
+
+class Beat(Control, frozen=True):
+    """Mailroom to node, and back at once: both are there."""
+
+
 class Overflowed(Control, frozen=True):
     """Mailroom to node: what this worker must not miss found no room; it cannot go on."""
 
@@ -261,5 +283,7 @@ class Dropped(Control, frozen=True):
 FromZygote = Forked | Reaped | Unforkable | Warm | Restarted
 FromWorker = Began | Ignored | Ended | Post | Heard
 ToWorker = Finish | Rewire
-ToMailroom = Serve | Attach | Route | Detach | Post | Finish
-FromMailroom = Began | Ended | Ignored | Post | LinkUp | LinkDown | Overflowed | Dropped
+ToMailroom = Serve | Attach | Route | Detach | Post | Finish | Beat
+FromMailroom = (
+    Began | Ended | Ignored | Post | LinkUp | LinkDown | Overflowed | Dropped | Rejected | Beat
+)

@@ -31,6 +31,7 @@ from otp.errors import NotRunning, OtpError, StartError
 from otp.frames import Boot, BootResult
 from otp.handle import Node
 from otp.spec import NodeOptions, Supervisor
+from otp.tls_files import read_tls
 
 if TYPE_CHECKING:
     from otp.log_reports import LogThread
@@ -268,6 +269,7 @@ def make_boot(tree: Supervisor, *, log: str = "none", **options: Any) -> Boot:
         preload=tuple(chosen.preload),
         sys_path=tuple(sys.path),
         log=log,  # type: ignore[arg-type]
+        tls=read_tls(chosen),
     )
     # The folder is made last, so that nothing is left of a start that went wrong before.
     return msgspec.structs.replace(boot, run_dir=make_run_dir(chosen))
@@ -334,8 +336,10 @@ def _remove_sockets(run_dir: str) -> None:
 def read_authkey(options: NodeOptions) -> bytes:
     """The cluster's key from its file, which only its owner may read; or a key of our own."""
     if options.authkey_file is None:
-        if options.listen is not None:
-            raise StartError(who=f"node {options.name}", reason="listen: needs authkey_file:")
+        if options.listen is not None and options.tls is None:
+            raise StartError(
+                who=f"node {options.name}", reason="listen: needs authkey_file: or tls:"
+            )
         return secrets.token_bytes(AUTHKEY_BYTES)
     try:
         status = os.stat(options.authkey_file)

@@ -8,19 +8,19 @@ What it knows came from its node, which tells it again after a crash.
 
 from __future__ import annotations
 
-import errno
 import gc
-import os
+import select
 import socket
-from collections.abc import Callable
-from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from otp.codec import encode
+from otp.door import CLIENTS_MAX, Door, Names
 from otp.frames import (
     HELLO,
     Attach,
+    Beat,
     Began,
     Control,
     Detach,
@@ -32,32 +32,28 @@ from otp.frames import (
     LinkUp,
     Overflowed,
     Post,
+    Rejected,
     Route,
     Serve,
     ToMailroom,
 )
 from otp.messages import Reason
-from otp.peers import Peer, Stranger, hello
+from otp.peers import AGAIN_MAX, Peer, hello
 from otp.ports import Port
+from otp.pulse import Pulse
 from otp.reactor import Reactor
+from otp.rejections import Rejections
 from otp.routing import Router
-from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError, peer_uid
+from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
+
+if TYPE_CHECKING:  # without certificates nobody pays for `ssl`
+    from otp.tls import Tls
 
 SWEEP_SECONDS = 1.0
 """How often calls that nobody answered in time are forgotten, and drops reported."""
-STRANGERS_MAX = 64
-"""Connections that have not yet said who they are; more are closed at once."""
-ACCEPT_MAX = 64
-"""Connections taken in one round."""
-CLIENTS_MAX = 4_096
-"""Clients and links of other nodes at a time; more are closed at once."""
-ACCEPT_PAUSE_SECONDS = 0.1
-"""How long nobody is let in after the process ran out of descriptors."""
 NODE_BYTES_MAX = 16 * 1024 * 1024
 """What may wait for the node process; beyond it, nothing more is forwarded to it."""
-_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-Welcome = Callable[[socket.socket], None]
 _decode_control = msgspec.msgpack.Decoder(ToMailroom).decode
 
 
@@ -69,10 +65,14 @@ class Mailroom:
         self._control = FrameSocket(control, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
         self._router: Router
         self._serving: Serve
-        self._strangers: set[Stranger] = set()
+        self._tls: Tls | None = None
+        self._pulse: Pulse
+        self._rejections = Rejections()
+        self._news = select.poll()
+        self._news.register(control.fileno(), select.POLLIN)
+        self._arrived: dict[Port, None] = {}
         self._clients_made = 0
         self._clients: set[Port] = set()
-        self._listeners: list[socket.socket] = []
 
     def run(self) -> None:
         """Serve until the node says so, or is gone."""
@@ -119,6 +119,8 @@ class Mailroom:
                 self._router.detach(process, reason)
             case Post(frame):
                 self._router.from_node(frame)
+            case Beat():
+                self._pulse.node_answered()
             case Finish():
                 self._reactor.stop()
 
@@ -127,6 +129,10 @@ class Mailroom:
 
     def _serve(self, serve: Serve) -> None:
         self._serving = serve
+        if serve.tls is not None:
+            from otp.tls import Tls
+
+            self._tls = Tls(serve.tls)
         try:
             self._router = Router(serve, self)
         except Exception as error:  # a user's topology: the node must hear why it does not start
@@ -134,11 +140,13 @@ class Mailroom:
             self._tell(Ended(Reason("crash", text), began=False))
             self._flush_control()
             raise SystemExit(1) from error
-        for welcome in (self._welcome_local, self._welcome_network)[: 1 + bool(serve.listen)]:
-            listener = socket.socket(fileno=self._control.fds.popleft())
-            listener.setblocking(False)
-            self._listeners.append(listener)
-            self._listen(listener, welcome)
+        fds = self._control.fds
+        local = socket.socket(fileno=fds.popleft())
+        network = socket.socket(fileno=fds.popleft()) if serve.listen else None
+        Door(self._reactor, self, authkey=serve.authkey, tls=self._tls).open(local, network)
+        self._pulse = Pulse(self._reactor, self._router, tell=self._tell, dirty=self.dirty)
+        if serve.listen or serve.peers:
+            self._pulse.begin()
         self._reactor.after(SWEEP_SECONDS, self._sweep)
         self._tell(Began())
 
@@ -163,16 +171,15 @@ class Mailroom:
         self._close_port(port, text)
 
     def make_peer(self, name: str, address: str) -> Peer:
-        serve = self._serving
         return Peer(
             self._reactor,
             name,
             address,
-            authkey=serve.authkey,
-            me=serve.node,
-            listen=serve.listen,
+            me=self._serving,
+            tls=self._tls,
             up=self._peer_up,
             lost=self._peer_lost,
+            again_max=None if name in self._serving.peers else AGAIN_MAX,
         )
 
     def lost(self, node: str, text: str) -> None:
@@ -187,14 +194,27 @@ class Mailroom:
             self._close_port(port, str(error))
             return
         except ProtocolError as error:
+            self.rejected(port.address, str(error))
             self.close(port, str(error))
             return
-        # Whoever sent this may know of a start or an end that our node told us before.
-        self._read_control()
-        self._route_arrived(port)
+        if port.remote:
+            port.heard = self._reactor.now()
+        self._arrived[port] = None
+        self._reactor.at_end_of_round(self._route_all)
+
+    def _route_all(self) -> None:
+        """What has arrived in this round. Whoever sent it may know of a start or an end that our
+        node told us before: so what the node has said is heard first."""
+        if self._news.poll(0):
+            self._read_control()
+        arrived, self._arrived = self._arrived, {}
+        for port in arrived:
+            self._route_arrived(port)
 
     def _route_arrived(self, port: Port) -> None:
         for envelope, frame in port.take():
+            if port.kind == "link" and not port.open:
+                return  # the link was given up: all have heard that nothing comes from there
             if envelope.kind == HELLO:
                 listen = envelope.body.decode(errors="replace")
                 self._router.is_peer(port, envelope.frm, listen)
@@ -240,56 +260,23 @@ class Mailroom:
     def _sweep(self) -> None:
         for address, count in self._router.sweep():
             self._tell(Dropped(address, count))
+        for report in self._rejections.due(self._reactor.now()):
+            self._tell(Rejected(*report))
         self._reactor.after(SWEEP_SECONDS, self._sweep)
 
     # ------------------------------------------------------------ who comes
 
-    def _listen(self, listener: socket.socket, welcome: Welcome) -> None:
-        self._reactor.read(listener, lambda: self._accept(listener, welcome))
+    def crowded(self, strangers: int) -> bool:
+        return len(self._clients) + strangers >= CLIENTS_MAX
 
-    def _accept(self, listener: socket.socket, welcome: Welcome) -> None:
-        for _ in range(ACCEPT_MAX):
-            try:
-                sock, _ = listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in _FULL:
-                    self._reactor.forget(listener)
-                    again = partial(self._listen, listener, welcome)
-                    self._reactor.after(ACCEPT_PAUSE_SECONDS, again)
-                    return
-                continue  # this one was gone again before it was taken
-            if len(self._clients) + len(self._strangers) >= CLIENTS_MAX:
-                sock.close()
-            else:
-                welcome(sock)
-
-    def _welcome_local(self, sock: socket.socket) -> None:
-        if peer_uid(sock) not in (os.getuid(), 0):
-            sock.close()
-        else:
-            self._welcome(FrameSocket(sock), remote=False)
-
-    def _welcome_network(self, sock: socket.socket) -> None:
-        if len(self._strangers) >= STRANGERS_MAX:
-            sock.close()
-            return
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        stranger = Stranger(self._reactor, FrameSocket(sock), self._serving.authkey, self._known)
-        self._strangers.add(stranger)
-        stranger.begin()
-
-    def _known(self, stranger: Stranger, authenticated: bool) -> None:
-        self._strangers.discard(stranger)
-        if authenticated:
-            self._welcome(stranger.channel, remote=True)
-
-    def _welcome(self, channel: FrameSocket, *, remote: bool) -> None:
+    def welcome(self, channel: FrameSocket, address: str, names: Names) -> None:
         """A client, or a mailroom that will say so: both hear who they are to us."""
+        if address and self._pulse.node_silent:
+            channel.close()  # whoever connected would wait for a node that does not answer
+            return
         self._clients_made += 1
         pid = self._router.client_pid(self._clients_made)
-        port = Port(channel, pid, "client", remote=remote)
+        port = Port(channel, pid, "client", remote=bool(address), address=address, names=names)
         self._clients.add(port)
         self._router.attach(port, ())
         channel.send(hello(self._router.me, pid))
@@ -298,9 +285,16 @@ class Mailroom:
         if channel.buffered:
             self._read_port(port)
 
+    def rejected(self, address: str, text: str) -> None:
+        """Somebody was turned away; a local one is nobody's business but its own."""
+        report = self._rejections.add(address, text, self._reactor.now()) if address else None
+        if report is not None:
+            self._tell(Rejected(*report))
+
     def _peer_up(self, peer: Peer) -> None:
         port = peer.port
         assert port is not None
+        port.heard = self._reactor.now()
         self._reactor.read(port.channel, lambda: self._read_port(port))
         self.dirty(port)
         self._tell(LinkUp(peer.name))

@@ -22,6 +22,7 @@ from otp.frames import (
     MSGPACK,
     REPLY,
     Attach,
+    Beat,
     Began,
     Boot,
     Control,
@@ -38,6 +39,7 @@ from otp.frames import (
     LinkUp,
     Overflowed,
     Post,
+    Rejected,
     Route,
     Serve,
 )
@@ -48,12 +50,14 @@ from otp.messages import (
     Report,
     StartChild,
     StartDynamic,
+    StrangerRejected,
 )
 from otp.node_ties import Ties
 from otp.registry import Registry
 from otp.running import Running
 from otp.spawner import Spawner
 from otp.supervisor import Unit
+from otp.transport import tcp
 
 BACKLOG = 128
 """Connections that may wait to be accepted."""
@@ -129,7 +133,13 @@ class MailroomLink:
         boot = self._boot
         fds = tuple(listener.fileno() for listener in self._listeners)
         serve = Serve(
-            boot.name, self._creation, boot.authkey, boot.peers, boot.topologies, boot.listen
+            boot.name,
+            self._creation,
+            boot.authkey,
+            boot.peers,
+            boot.topologies,
+            boot.listen,
+            boot.tls,
         )
         self._tell(serve, fds)
         self._tell(Route(tuple(self._units)))
@@ -179,6 +189,10 @@ class MailroomLink:
                 worker = self._workers.get(process)
                 path = worker.shown if worker else process
                 self._owner.report(MessagesDropped(path, time.time(), count))
+            case Rejected(address, count, text):
+                self._owner.report(StrangerRejected(address, time.time(), count, text))
+            case Beat():
+                self._tell(Beat())
             case Began() | Ended() | Ignored():
                 return False
         return True
@@ -322,11 +336,10 @@ def _local_part(address: str, node: str) -> str:
 
 
 def _bind(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock, where = tcp(address)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind((host, int(port)))
+        sock.bind(where)
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()

@@ -142,6 +142,17 @@ class PeerDown(Report, frozen=True):
     text: str = ""
 
 
+class StrangerRejected(Report, frozen=True):
+    """Somebody without the key or the certificate was turned away from the door of the network.
+
+    `path` is their address, `count` how many of them since this was last said, at most once a
+    minute; `text` what was wrong with the last.
+    """
+
+    count: int = 1
+    text: str = ""
+
+
 AnyReport = (
     ChildStarted
     | ChildExited
@@ -151,6 +162,7 @@ AnyReport = (
     | MessagesDropped
     | PeerUp
     | PeerDown
+    | StrangerRejected
 )
 
 # ---------------------------------------------------------------- the tree on the wire

@@ -119,5 +119,8 @@ def sentence(report: Report) -> str:
             return f"node {path}: connected"
         case m.PeerDown(path, _, text):
             return f"node {path}: connection lost ({text})"
+        case m.StrangerRejected(path, _, count, text):
+            times = f", {count} times" if count > 1 else ""
+            return f"a stranger at {path} was turned away{times}: {text}"
         case _:
             return str(report)

@@ -30,17 +30,23 @@ def call_deadline(envelope: Envelope, now: float) -> float:
 class Port:
     """One worker, client or link to another mailroom.
 
-    `process` is its pid; `remote` came over a network; `peer` is the node at the other end of a
-    link (of an incoming connection, once it has said so). `arrived` has not been routed yet.
+    `process` is its pid; `remote` came over a network, from `address`, with a certificate for the
+    nodes `names`; `peer` is the node at the other end of a link (of an incoming connection, once it
+    has said so), which was last `heard` then. `addresses` lead to it. `arrived` has not been
+    routed yet.
     """
 
     __slots__ = (
         "_flush",
+        "address",
+        "addresses",
         "arrived",
         "calls",
         "channel",
         "dropped",
+        "heard",
         "kind",
+        "names",
         "open",
         "peer",
         "process",
@@ -55,14 +61,20 @@ class Port:
         *,
         remote: bool = False,
         peer: str = "",
+        address: str = "",
+        names: frozenset[str] | None = None,
     ) -> None:
         self.channel = channel
         self.process = process
         self.kind: Kind = kind
         self.remote = remote
         self.peer = peer
+        self.address = address
+        self.names = names
+        self.heard = 0.0
         self.open = True
         self.dropped = 0
+        self.addresses: list[str] = []
         self.calls: dict[CallKey, float] = {}
         self.arrived: list[tuple[Envelope, bytes]] = []
         self._flush: Callable[[], None] | None = None

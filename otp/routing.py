@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
-from otp import pickling
-from otp.codec import decode_envelope, encode, parse_via
+from otp.codec import decode_envelope, encode
 from otp.frames import (
     CALL,
     CAST,
     ERROR,
+    HEARTBEAT,
     HOPS_MAX,
     INFO,
     MOVED,
@@ -24,26 +23,17 @@ from otp.frames import (
     Failure,
     Serve,
 )
+from otp.keys import Keys
 from otp.links import node_of
-from otp.messages import NOCONNECTION, Reason, Via
+from otp.messages import NOCONNECTION, Reason
 from otp.peers import Peer
 from otp.ports import CALLS_MAX, QUEUE_BYTES_MAX, CallKey, Port, call_deadline
-from otp.starts import find
 
-MOVED_MAX = 10_000
-"""How many keys' whereabouts are remembered; the oldest is forgotten first."""
 PEERS_MAX = 1_024
 """Other nodes that may make themselves known; one more is not answered."""
 PASSED_ON_MAX = HOPS_MAX + 1
 """Hops of a message that managers pass on: the last stray one may still find its server."""
 _MESSAGES = frozenset({CALL, CAST, INFO, REPLY, ERROR})
-
-
-class Topology(Protocol):
-    """Says where a key lives; the only seam between routing and placement."""
-
-    def locate(self, via: Via) -> str | None:
-        """The address that serves this key at this moment, or None. Must be quick and pure."""
 
 
 class Shell(Protocol):
@@ -55,6 +45,7 @@ class Shell(Protocol):
     def close(self, port: Port, text: str) -> None: ...
     def make_peer(self, name: str, address: str) -> Peer: ...
     def lost(self, node: str, text: str) -> None: ...
+    def rejected(self, address: str, text: str) -> None: ...
 
 
 class Router:
@@ -67,14 +58,11 @@ class Router:
         self._ports: dict[str, Port] = {}
         self._local: dict[str, Port] = {}
         self._at_node: set[str] = set()
-        self._moved: dict[str, str] = {}
+        self._keys = Keys(serve.topologies)
         # Calls that our own processes wait for other nodes to answer: where, and until when.
         self._abroad: dict[CallKey, tuple[str, float]] = {}
         self._configured = serve.peers
         self._peers = {n: shell.make_peer(n, a) for n, a in serve.peers.items() if n != self.me}
-        self._topologies: dict[str, Topology] = {
-            group: _topology(payload) for group, payload in serve.topologies.items()
-        }
 
     # ------------------------------------------------------------ tables
 
@@ -88,9 +76,11 @@ class Router:
         """These addresses lead to this port from now on."""
         self._ports[port.process] = port
         self._local[port.process] = port
+        port.addresses.append(port.process)
         for address in addresses:
             self._local[address] = port
             self._local[f"{address}@{self.me}"] = port
+            port.addresses += (address, f"{address}@{self.me}")
 
     def route_to_node(self, addresses: Iterable[str], *, remove: bool) -> None:
         """These addresses (supervisors) are served by the node process itself."""
@@ -104,8 +94,9 @@ class Router:
         port = self._ports.pop(process, None)
         if port is None:
             return
-        for address in [a for a, p in self._local.items() if p is port]:
-            del self._local[address]
+        for address in port.addresses:
+            if self._local.get(address) is port:
+                del self._local[address]
         self._fail_calls(port, Failure("serverdown", str(reason), reason))
         self._shell.close(port, "")
 
@@ -126,6 +117,11 @@ class Router:
         if port.kind != "client" or not port.remote or name in ("", self.me):
             self._shell.close(port, "it cannot be a mailroom of another node")
             return
+        if port.names is not None and name not in port.names:
+            text = f"its certificate is for {', '.join(sorted(port.names)) or 'nobody'}, not {name}"
+            self._shell.rejected(port.address, text)
+            self._shell.close(port, text)
+            return
         if any(other.peer == name for other in self._ports.values()):
             self.lose(name, "it has connected again")
         port.kind, port.peer = "link", name
@@ -137,6 +133,12 @@ class Router:
             if listen and name not in self._configured:
                 peer.address = listen
             peer.heard()
+            peer.open()
+
+    def links(self) -> list[Port]:
+        """Every connection with another mailroom, both ways."""
+        outgoing = [p.port for p in self._peers.values() if p.port is not None]
+        return [*outgoing, *(p for p in self._ports.values() if p.kind == "link")]
 
     def outgoing(self, port: Port) -> Peer | None:
         """The peer whose link this port is."""
@@ -158,8 +160,7 @@ class Router:
         for to, ref in [key for key, (node, _) in self._abroad.items() if node == peer.name]:
             del self._abroad[to, ref]
             self._answer(to, ref, failure)
-        for via in [v for v, address in self._moved.items() if node_of(address) == peer.name]:
-            del self._moved[via]
+        self._keys.forget_node(peer.name)
         self._hang_up(peer.name, text)
 
     def _hang_up(self, node: str, text: str) -> None:
@@ -221,6 +222,8 @@ class Router:
             self._to_node(envelope, frame, source)
         elif source.kind == "link" and envelope.kind == MOVED:
             self._learn(envelope)
+        elif source.kind == "link" and envelope.kind == HEARTBEAT:
+            return  # that it came is all that it says
         else:
             self._shell.close(source, f"it sent a frame of kind {envelope.kind}")
 
@@ -297,13 +300,13 @@ class Router:
         elif obstacle == "full":
             self._fail(envelope, Failure("overloaded", f"the link to {node} is being made"))
         else:
-            self._moved.pop(envelope.via, None)
+            self._keys.forget(envelope.via)
             self._fail(envelope, Failure("nodedown", node))
 
     def _nobody(self, envelope: Envelope) -> None:
         """There is no such process here; what was sent to a key may be elsewhere by now."""
         if envelope.via and envelope.kind in (CALL, CAST):
-            self._moved.pop(envelope.via, None)
+            self._keys.forget(envelope.via)
             self._route_via(envelope, envelope.via)
         else:
             self._fail(envelope, Failure("noproc", envelope.to))
@@ -311,7 +314,7 @@ class Router:
     # ------------------------------------------------------------ keys
 
     def _route_via(self, envelope: Envelope, via: str) -> None:
-        address = self._moved.get(via) or self._locate(via)
+        address = self._keys.find(via)
         if address is None or envelope.hops >= HOPS_MAX:
             self._fail(envelope, Failure("noproc", via))
             return
@@ -319,24 +322,12 @@ class Router:
         envelope.hops += 1
         self.route(envelope, encode(envelope), None)
 
-    def _locate(self, written: str) -> str | None:
-        via = parse_via(written)
-        topology = self._topologies.get(via.group) if via else None
-        if via is None or topology is None:
-            return None
-        try:
-            address = topology.locate(via)
-        except Exception as error:  # a user's class: its fault must not end the mailroom
-            print(f"topology of {via.group!r} failed: {error!r}", file=sys.stderr)
-            return None
-        return address if isinstance(address, str) else None
-
     def _passed_on(self, envelope: Envelope, source: Port) -> None:
         """A manager passed a call on: it owes no answer now, and the sender learns the way."""
         source.answered(envelope.frm, envelope.ref)
         to, node = envelope.to, node_of(envelope.frm)
         if envelope.via and node == self.me:
-            self._remember(envelope.via, to)
+            self._keys.remember(envelope.via, to)
         elif envelope.via and node in self._peers:
             where = to if node_of(to) else f"{to}@{self.me}"
             mailroom, caller = f"mailroom@{node}", envelope.frm.encode()
@@ -347,7 +338,7 @@ class Router:
 
     def _learn(self, envelope: Envelope) -> None:
         """A key is served at `frm`; so is the call that led there, which it answers for now."""
-        self._remember(envelope.via, envelope.frm)
+        self._keys.remember(envelope.via, envelope.frm)
         key = (envelope.body.decode(errors="replace"), envelope.ref)
         node = node_of(envelope.frm)
         if key not in self._abroad or node == self.me:
@@ -358,12 +349,6 @@ class Router:
         if peer is not None and not peer.open():
             del self._abroad[key]
             self._answer(*key, Failure("nodedown", node, NOCONNECTION))
-
-    def _remember(self, via: str, address: str) -> None:
-        self._moved.pop(via, None)
-        self._moved[via] = address
-        if len(self._moved) > MOVED_MAX:
-            del self._moved[next(iter(self._moved))]
 
     # ------------------------------------------------------------ failures
 
@@ -390,8 +375,3 @@ class Router:
             self._answer(envelope.to, envelope.ref, failure)
         else:
             self._fail(envelope, failure)
-
-
-def _topology(payload: bytes) -> Any:
-    start, args = pickling.loads(payload)
-    return (find(start) if isinstance(start, str) else start)(**args)

@@ -62,6 +62,12 @@ def _is_host_port(value: Any) -> bool:
     return _is_token(host, "/@<>") and digits and int(port[:9]) <= PORT_MAX
 
 
+def is_loopback(host_port: Any) -> bool:
+    """Whether nobody outside of this machine can be at this address."""
+    host = host_port.rpartition(":")[0] if isinstance(host_port, str) else ""
+    return host in ("localhost", "[::1]") or host.startswith("127.")
+
+
 def is_mapping(value: Any) -> bool:
     """A mapping that can be keyword arguments or an environment."""
     return isinstance(value, Mapping) and all(is_text(key) for key in value)
@@ -158,4 +164,6 @@ NODE: dict[str, Rule] = {
     "topologies": _MAPPING,
     "preload": _LIST,
     "run_dir": _optional(TEXT),
+    "insecure": _rule("true or false", lambda v: isinstance(v, bool)),
 }
+TLS: dict[str, Rule] = {"cert": TEXT, "key": TEXT, "ca": TEXT}

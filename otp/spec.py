@@ -88,11 +88,24 @@ class TopologySpec(msgspec.Struct, frozen=True):
     args: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """PEM files: a node's certificate (with what leads to its authority), its key, the authority.
+
+    The key must be 0600. The certificate is for the node that it names (`otp://NAME`, or CN).
+    """
+
+    cert: str
+    key: str
+    ca: str
+
+
 class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a node is told besides its tree: the `node:` of a YAML root, keywords of `otp.start`.
 
     `listen` ("127.0.0.1:7000") is where other nodes reach it, `peers` their names and addresses,
-    `topologies` the placement of each `Via` group, `preload` modules that the zygote imports.
+    `topologies` the placement of each `Via` group, `preload` modules that the zygote imports. Nodes
+    know each other by `authkey_file` or, off loopback always, by the certificates of `tls`;
+    `insecure: true` is what a network takes where everybody may read and forge all messages.
     """
 
     name: str = "local"
@@ -102,6 +115,8 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     topologies: dict[str, TopologySpec] = msgspec.field(default_factory=dict)
     preload: Sequence[str] = ()
     run_dir: str | None = None
+    tls: TlsFiles | None = None
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         _normalise(self, sequences=("preload",))

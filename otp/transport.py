@@ -196,6 +196,17 @@ def receive_fds(sock: socket.socket, size: int) -> tuple[bytes, list[int]]:
     return data, fds
 
 
+def tcp(address: str) -> tuple[socket.socket, tuple[str, int]]:
+    """A fresh TCP socket of the right family for "host:port" ("[::1]:7000"), and where that is.
+
+    Raises ValueError for what is no address.
+    """
+    host, _, port = address.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
+    return socket.socket(family, socket.SOCK_STREAM), (bare, int(port))
+
+
 def peer_uid(sock: socket.socket) -> int:
     """Who is at the other end of a Unix socket."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))

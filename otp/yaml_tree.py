@@ -19,7 +19,7 @@ from typing import Any
 
 from otp.checks import Where, faults
 from otp.errors import Problem, SpecError
-from otp.spec import ChildSpec, NodeOptions, Spec, Supervisor, TopologySpec
+from otp.spec import ChildSpec, NodeOptions, Spec, Supervisor, TlsFiles, TopologySpec
 from otp.words import did_you_mean, shown
 from otp.yaml_nodes import (
     FILE_BYTES_MAX,
@@ -224,8 +224,9 @@ _SUPERVISOR: Readers = {
 }  # fmt: skip
 _NODE: Readers = {
     "name": _field, "listen": _field, "peers": _text_table, "authkey_file": _field,
-    "preload": _texts, "run_dir": _field,
+    "preload": _texts, "run_dir": _field, "insecure": core,
 }  # fmt: skip
+_TLS: Readers = {"cert": _field, "key": _field, "ca": _field}
 _TOPOLOGY: Readers = {"start": _field, "args": _values}
 _OF_SUPERVISORS = {*_SUPERVISOR, "children", "node"} - set(_COMMON)
 
@@ -263,10 +264,19 @@ def _node(node: Node, report: Report) -> NodeOptions | None:
     if not isinstance(node, Table):
         report(node.mark, "`node` is a mapping, such as {name: a, listen: '127.0.0.1:7000'}")
         return None
-    fields = _fields(node, _NODE, report, "`node`", also=("topologies",))
+    fields = _fields(node, _NODE, report, "`node`", also=("topologies", "tls"))
     if topologies := node.entries.get("topologies"):
         fields["topologies"] = _topologies(topologies.value, report)
+    if tls := node.entries.get("tls"):
+        fields["tls"] = _tls(tls.value, report)
     return NodeOptions(**fields)
+
+
+def _tls(node: Node, report: Report) -> Any:
+    if not isinstance(node, Table):
+        return None if is_null(node) else core(node)
+    fields = _fields(node, _TLS, report, "`tls`")
+    return TlsFiles(**({"cert": None, "key": None, "ca": None} | fields))
 
 
 def _topologies(node: Node, report: Report) -> Any:
@@ -296,9 +306,7 @@ def _fields(
         else:
             hint = did_you_mean(key, known).removeprefix("; ") or f"use {', '.join(known)}"
         report(entry.key, f"{shown(key)} is not a key of {what}; {hint}")
-    return {
-        key: readers[key](entry.value) for key, entry in node.entries.items() if key in readers
-    }
+    return {key: readers[key](entry.value) for key, entry in node.entries.items() if key in readers}
 
 
 def _mark_of(node: Node, where: Where) -> Mark:

@@ -70,6 +70,9 @@ class FakePeer:
             self.backlog.append(envelope)
         return self.obstacle
 
+    def open(self) -> bool:
+        return self.port is not None or not self.obstacle
+
     def fail(self, text: str) -> bool:
         if self.port is None and not self.backlog:
             return False
@@ -99,6 +102,7 @@ class Room:
         self.node: list[tuple[Envelope, bool]] = []
         self.node_behind = False
         self.closed: list[tuple[str, str]] = []
+        self.rejections: list[str] = []
         self.lost_nodes: list[str] = []
         self.peers: dict[str, FakePeer] = {}
         topologies = {"elections": pickling.dumps((Elections, {}))}
@@ -131,6 +135,9 @@ class Room:
 
     def lost(self, node: str, text: str) -> None:
         self.lost_nodes.append(node)
+
+    def rejected(self, address: str, text: str) -> None:
+        self.rejections.append(text)
 
     # -------------------------------------------------------- what the tests do
 

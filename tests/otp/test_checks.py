@@ -7,8 +7,10 @@ import pytest
 
 from otp.checks import LEVELS_MAX, check, faults
 from otp.errors import SpecError
-from otp.rules import CHILD, NODE, SUPERVISOR
-from otp.spec import ChildSpec, NodeOptions, Supervisor, TopologySpec
+from otp.rules import CHILD, NODE, SUPERVISOR, TLS
+from otp.spec import ChildSpec, NodeOptions, Supervisor, TlsFiles, TopologySpec
+
+FILES = TlsFiles(cert="a.pem", key="a.key", ca="ca.pem")
 
 
 class Counter:
@@ -39,6 +41,8 @@ def worker(**fields: Any) -> ChildSpec:
 
 SOUND = [
     root(),
+    root(node=NodeOptions(listen="0.0.0.0:7000", peers={"b": "b:1"}, tls=FILES)),
+    root(node=NodeOptions(listen="10.0.0.1:7000", peers={"b": "b:1"}, insecure=True)),
     root(ChildSpec("counter", Counter, args={"start": 10}), Supervisor("pool", max_restarts=10)),
     root(worker(shutdown="brutal_kill"), auto_shutdown="any_significant"),
     root(worker(shutdown=0.0, name="a")),
@@ -186,7 +190,19 @@ WRONG: list[tuple[Supervisor, str]] = [
     (root(node=NodeOptions(listen="7000")), "root.node.listen: '7000' is not of the form host:"),
     (root(node=NodeOptions(listen="a:70000")), "root.node.listen: 'a:70000' is not of the form"),
     (root(node=NodeOptions(peers={"b": "b"})), "root.node.peers.b: 'b' is not of the form"),
-    (root(node=NodeOptions(peers={"b/": "b:1"})), "root.node.peers.b/: 'b/' is not an id"),
+    (
+        root(node=NodeOptions(listen="0.0.0.0:7000")),
+        "root.node.listen: '0.0.0.0:7000' can be reached",
+    ),
+    (root(node=NodeOptions(peers={"b": "b:1"})), "root.node.peers.b: 'b:1' is on another machine"),
+    (root(node=NodeOptions(tls={})), "root.node.tls: {} is not a TlsFiles"),  # type: ignore[arg-type]
+    (
+        root(node=NodeOptions(tls=TlsFiles(cert="a", key="b", ca=None))),
+        "root.node.tls.ca: None is not text",
+    ),
+    (root(node=NodeOptions(tls=FILES, insecure=True)), "root.node.insecure: `tls` and `insecure`"),
+    (root(node=NodeOptions(insecure=1)), "root.node.insecure: 1 is not true or false"),  # type: ignore[arg-type]
+    (root(node=NodeOptions(peers={"b/": "127.0.0.1:1"})), "root.node.peers.b/: 'b/' is not an id"),
     (root(node=NodeOptions(preload=["not_there"])), "root.node.preload.0: there is no module"),
     (
         root(node=NodeOptions(topologies={"g": "a:b"})),  # type: ignore[dict-item]
@@ -249,7 +265,8 @@ def test_the_root_must_be_a_supervisor() -> None:
     [
         (ChildSpec, CHILD, set()),
         (Supervisor, SUPERVISOR, {"node"}),
-        (NodeOptions, NODE, set()),
+        (NodeOptions, NODE, {"tls"}),
+        (TlsFiles, TLS, set()),
     ],
 )
 def test_every_field_has_a_rule(spec: Any, rules: dict[str, Any], elsewhere: set[str]) -> None:

@@ -189,7 +189,7 @@ def test_the_authkey_is_what_the_file_holds(tmp_path: Path) -> None:
     assert host.read_authkey(NodeOptions(authkey_file=str(file))) == b"secret"
     alone = host.read_authkey(NodeOptions())
     assert len(alone) == host.AUTHKEY_BYTES
-    with pytest.raises(otp.StartError, match="listen: needs authkey_file:"):
+    with pytest.raises(otp.StartError, match="listen: needs authkey_file: or tls:"):
         host.read_authkey(NodeOptions(listen="127.0.0.1:0"))
 
 

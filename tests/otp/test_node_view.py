@@ -88,6 +88,8 @@ SENTENCES: list[tuple[m.Report, str]] = [
     (m.MessagesDropped("r/a", AT, 3), "r/a: 3 messages dropped, its queue was full"),
     (m.PeerUp("b", AT), "node b: connected"),
     (m.PeerDown("b", AT, "closed"), "node b: connection lost (closed)"),
+    (m.StrangerRejected("h", AT, 1, "mute"), "a stranger at h was turned away: mute"),
+    (m.StrangerRejected("h", AT, 9, "mute"), "a stranger at h was turned away, 9 times: mute"),
 ]
 
 

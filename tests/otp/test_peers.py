@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from otp import peers
+from otp.approach import HANDSHAKE_SECONDS_MAX, SILENT, Approach
 from otp.codec import decode_envelope, encode
-from otp.frames import CALL, HELLO, MSGPACK, Envelope
-from otp.peers import Peer, Stranger, hello
+from otp.frames import CALL, HELLO, MSGPACK, Envelope, Serve
+from otp.peers import Peer, hello
 from otp.reactor import Reactor
 from otp.transport import REJECTED, FrameSocket
 
@@ -44,7 +45,7 @@ class World:
         self.door.setblocking(False)
         self.name = "b"
         self.accepted: list[FrameSocket] = []
-        self.strangers: list[bool] = []
+        self.strangers: list[str] = []
         self.up: list[Peer] = []
         self.lost: list[tuple[str, list[int]]] = []
         self.reactor.read(self.door, self._accept)
@@ -55,15 +56,18 @@ class World:
         return f"{host}:{port}"
 
     def _accept(self) -> None:
-        channel = FrameSocket(self.door.accept()[0])
-        self.accepted.append(channel)
-        Stranger(self.reactor, channel, KEY, self._done).begin()
+        sock = self.door.accept()[0]
+        approach = Approach(
+            self.reactor, sock, authkey=KEY, tls=None, accepting=True, done=self._done
+        )
+        self.accepted.append(approach.channel)
+        approach.begin()
 
-    def _done(self, stranger: Stranger, authenticated: bool) -> None:
-        self.strangers.append(authenticated)
-        if authenticated:
-            stranger.channel.send(hello(self.name, ""))
-            stranger.channel.flush()
+    def _done(self, approach: Approach, problem: str) -> None:
+        self.strangers.append(problem)
+        if not problem:
+            approach.channel.send(hello(self.name, ""))
+            approach.channel.flush()
 
     def peer(self, key: bytes = KEY, address: str = "") -> Peer:
         def lost(peer: Peer, text: str, waiting: list[Envelope]) -> None:
@@ -71,7 +75,7 @@ class World:
 
         return Peer(
             self.reactor, "b", address or self.address,
-            authkey=key, me="a", listen="here:1", up=self.up.append, lost=lost,
+            me=Serve("a", "", key, {}, {}, "here:1"), tls=None, up=self.up.append, lost=lost,
         )  # fmt: skip
 
     def until(self, condition: Callable[[], object]) -> None:
@@ -102,7 +106,7 @@ def test_a_link_is_made_by_the_first_frame_and_what_waited_goes_out(world: World
     assert peer.queue(*call(1)) == "" and peer.queue(*call(2)) == ""
     assert peer.port is None
     world.until(lambda: world.up)
-    assert world.up == [peer] and world.strangers == [True] and peer.port is not None
+    assert world.up == [peer] and world.strangers == [""] and peer.port is not None
     assert (peer.port.kind, peer.port.remote, peer.port.peer) == ("link", True, "b")
     peer.port.channel.flush()
     got: list[bytes] = []
@@ -121,7 +125,7 @@ def test_another_key_makes_no_link_on_either_side(world: World) -> None:
     peer = world.peer(key=b"another")
     peer.queue(*call(1))
     world.until(lambda: world.lost and world.strangers)
-    assert world.strangers == [False] and world.up == []
+    assert world.strangers == ["wrong authkey"] and world.up == []
     assert [refs for _, refs in world.lost] == [[1]], "who waits is told"
     assert peer.queue(*call(2)) == "down"
 
@@ -172,9 +176,9 @@ def test_what_waits_for_a_link_is_bounded(world: World, monkeypatch: pytest.Monk
 def test_one_who_never_answers_is_given_up(world: World) -> None:
     world.reactor.forget(world.door)
     world.peer().queue(*call(1))
-    world.reactor.time += peers.HANDSHAKE_SECONDS_MAX
+    world.reactor.time += HANDSHAKE_SECONDS_MAX
     world.until(lambda: world.lost)
-    assert world.lost == [("no answer", [1])]
+    assert world.lost == [(SILENT, [1])]
 
 
 # ---------------------------------------------------------------- strangers
@@ -195,19 +199,17 @@ def stranger(world: World) -> Iterator[FrameSocket]:
 
 def test_a_silent_stranger_is_closed_in_time(world: World, stranger: FrameSocket) -> None:
     assert world.strangers == []
-    world.reactor.time += peers.HANDSHAKE_SECONDS_MAX
+    world.reactor.time += HANDSHAKE_SECONDS_MAX
     world.until(lambda: world.strangers)
-    assert world.strangers == [False] and world.accepted[0].fileno() == -1
+    assert world.strangers == [SILENT] and world.accepted[0].fileno() == -1
 
 
-def test_a_stranger_without_the_key_is_told_and_closed(
-    world: World, stranger: FrameSocket
-) -> None:
+def test_a_stranger_without_the_key_is_told_and_closed(world: World, stranger: FrameSocket) -> None:
     stranger.send(b"{sha256}" + bytes(32))
     stranger.flush()
     world.until(lambda: world.strangers)
     stranger.sock.settimeout(SECONDS_MAX)
-    assert world.strangers == [False] and stranger.receive() == [REJECTED]
+    assert world.strangers == ["wrong authkey"] and stranger.receive() == [REJECTED]
     with pytest.raises(EOFError):
         stranger.receive()
 
@@ -216,10 +218,10 @@ def test_a_stranger_cannot_announce_a_long_frame(world: World, stranger: FrameSo
     stranger.send(bytes(1000))
     stranger.flush()
     world.until(lambda: world.strangers)
-    assert world.strangers == [False]
+    assert "at most 256" in world.strangers[0]
 
 
 def test_a_stranger_who_leaves_is_forgotten(world: World, stranger: FrameSocket) -> None:
     stranger.close()
     world.until(lambda: world.strangers)
-    assert world.strangers == [False]
+    assert world.strangers == ["closed by the other side"]

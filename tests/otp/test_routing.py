@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from otp import ports, routing
+from otp import keys, ports, routing
 from otp.codec import encode
 from otp.frames import (
     CALL,
@@ -366,11 +366,11 @@ def test_what_another_node_taught_is_used_and_forgotten_when_it_is_lost(room: Ro
 def test_the_ways_that_are_remembered_are_bounded(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routing, "MOVED_MAX", 2)
+    monkeypatch.setattr(keys, "MOVED_MAX", 2)
     back = room.link()
     for key in ("1", "2", "1", "3"):
         room.send(back, MOVED, "mailroom@a", frm="w@b", via=f"via:elections:{key}")
-    assert list(room.router._moved) == ["via:elections:1", "via:elections:3"]
+    assert list(room.router._keys._moved) == ["via:elections:1", "via:elections:3"]
 
 
 def test_a_message_that_goes_round_in_circles_ends(room: Room) -> None:

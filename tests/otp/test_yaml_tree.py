@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otp.errors import SpecError
-from otp.spec import ChildSpec, NodeOptions, Supervisor, TopologySpec
+from otp.spec import ChildSpec, NodeOptions, Supervisor, TlsFiles, TopologySpec
 from otp.yaml_tree import INCLUDE_DEPTH_MAX, load, loads
 
 TREE = """
@@ -21,6 +21,8 @@ node:
   peers: {TO-A-1: "127.0.0.1:7001"}
   topologies: {election: {start: "fractions:Fraction", args: {numerator: 3}}}
   preload: [json]
+  tls: {cert: a.pem, key: a.key, ca: ca.pem}
+  insecure: false
 children:
   - {id: counter, start: "fractions:Fraction", args: {numerator: 10}, shutdown: brutal_kill}
   - &cache
@@ -95,6 +97,7 @@ def test_yaml_gives_the_same_structs_as_python() -> None:
             listen="127.0.0.1:7000",
             peers={"TO-A-1": "127.0.0.1:7001"},
             topologies={"election": TopologySpec("fractions:Fraction", {"numerator": 3})},
+            tls=TlsFiles(cert="a.pem", key="a.key", ca="ca.pem"),
             preload=["json"],
         ),
     )
@@ -126,6 +129,12 @@ def test_an_env_file_is_looked_for_next_to_the_file_that_names_it(tmp_path: Path
         ("id: a\nnode: 3", "f:2:7: `node` is a mapping"),
         ("id: a\nnode: {port: 3}", "f:2:8: 'port' is not a key of `node`; "),
         ("id: a\nnode: {topologies: {e: x}}", "f:2:24: a topology is a mapping"),
+        ("id: a\nnode: {tls: 3}", "f:2:13: 3 is not a TlsFiles"),
+        ("id: a\nnode: {tls: {cert: a, key: b}}", "f:2:13: None is not text"),
+        (
+            "id: a\nnode: {tls: {cret: a, key: b, ca: c}}",
+            "f:2:14: 'cret' is not a key of `tls`; did",
+        ),
         ("id: a\nnode: {topologies: 3}", "f:2:20: 3 is not a mapping"),
         ("id: a\nnode: {topologies: {e: {}}}", "f:2:21: `start` is missing"),
         ("id: a\nchildren: [b]", "f:2:12: a child is a mapping"),

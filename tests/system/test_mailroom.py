@@ -14,14 +14,17 @@ import time
 from collections.abc import Iterator
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
+from pathlib import Path
 
 import msgspec
 import pytest
 
 import otp
+from otp.approach import HANDSHAKE_SECONDS_MAX
 from otp.client import Client as Caller
 from otp.client import socket_in
 from otp.codec import decode_envelope, encode
+from otp.door import STRANGERS_MAX
 from otp.frames import (
     CALL,
     CAST,
@@ -39,8 +42,6 @@ from otp.frames import (
     REPLY,
     UNLINK,
 )
-from otp.mailroom import STRANGERS_MAX
-from otp.peers import HANDSHAKE_SECONDS_MAX
 from otp.testing import Start, eventually
 from tests.system import workers as w
 from tests.system.help import AUTHKEY, Local, Raw, envelope, free_ports, freeze, key_file, row
@@ -84,6 +85,7 @@ def address(shared: tuple[otp.Node, Address]) -> Address:
 TALK = """
 import re, sys
 from multiprocessing.connection import Client
+from pathlib import Path
 
 def text(value):
     return bytes([0xd9, len(value)]) + value
@@ -171,6 +173,20 @@ def test_noise_from_a_stranger(node: otp.Node, address: Address, noise: bytes) -
         assert raw.ended()
 
 
+def test_strangers_are_reported_but_not_each_of_them(otp_start: Start, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    node = otp_start(TREE, name="a", listen=f"127.0.0.1:{port}", authkey_file=key_file(tmp_path))
+    with node.expect(otp.StrangerRejected, "127.0.0.1") as rejected:
+        with pytest.raises(AuthenticationError):
+            Client(("127.0.0.1", port), authkey=b"not the key")
+    assert (rejected.report.count, rejected.report.text) == (1, "wrong authkey")
+    with pytest.raises(TimeoutError), node.expect(otp.StrangerRejected, timeout=1.5):
+        for _ in range(50):
+            with Raw(("127.0.0.1", port)) as raw:
+                raw.sock.sendall(b"\x7f\xff\xff\xff")
+                assert raw.ended()
+
+
 def test_strangers_who_leave_at_once(node: otp.Node, address: Address) -> None:
     reset = struct.pack("ii", 1, 0)
     for _ in range(50):
@@ -181,7 +197,7 @@ def test_strangers_who_leave_at_once(node: otp.Node, address: Address) -> None:
 def test_silent_strangers_are_few_and_do_not_stay(node: otp.Node, address: Address) -> None:
     started = time.monotonic()
     strangers = [Raw(address) for _ in range(STRANGERS_MAX + 10)]
-    for raw in strangers[STRANGERS_MAX:]:
+    for raw in strangers[:-STRANGERS_MAX]:
         assert raw.ended()
     assert time.monotonic() - started < HANDSHAKE_SECONDS_MAX
     assert node.call("counter", w.Add(0)) >= 10
