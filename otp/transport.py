@@ -203,8 +203,9 @@ def tcp(address: str) -> tuple[socket.socket, tuple[str, int]]:
     """
     host, _, port = address.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
+    where = (bare, int(port))
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-    return socket.socket(family, socket.SOCK_STREAM), (bare, int(port))
+    return socket.socket(family, socket.SOCK_STREAM), where
 
 
 def peer_uid(sock: socket.socket) -> int:

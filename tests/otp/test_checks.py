@@ -25,6 +25,10 @@ def root(*children: Any, **options: Any) -> Supervisor:
     return Supervisor("root", children, **options)
 
 
+def options(**fields: Any) -> NodeOptions:
+    return NodeOptions(**fields)
+
+
 def lines(tree: Supervisor, **options: Any) -> list[str]:
     with pytest.raises(SpecError) as raised:
         check(tree, **options)
@@ -195,13 +199,13 @@ WRONG: list[tuple[Supervisor, str]] = [
         "root.node.listen: '0.0.0.0:7000' can be reached",
     ),
     (root(node=NodeOptions(peers={"b": "b:1"})), "root.node.peers.b: 'b:1' is on another machine"),
-    (root(node=NodeOptions(tls={})), "root.node.tls: {} is not a TlsFiles"),  # type: ignore[arg-type]
+    (root(node=options(tls={})), "root.node.tls: a mapping is not a TlsFiles"),
     (
-        root(node=NodeOptions(tls=TlsFiles(cert="a", key="b", ca=None))),
-        "root.node.tls.ca: None is not text",
+        root(node=options(tls=msgspec.structs.replace(FILES, ca=5))),
+        "root.node.tls.ca: 5 is not text",
     ),
     (root(node=NodeOptions(tls=FILES, insecure=True)), "root.node.insecure: `tls` and `insecure`"),
-    (root(node=NodeOptions(insecure=1)), "root.node.insecure: 1 is not true or false"),  # type: ignore[arg-type]
+    (root(node=options(insecure=1)), "root.node.insecure: 1 is not true or false"),
     (root(node=NodeOptions(peers={"b/": "127.0.0.1:1"})), "root.node.peers.b/: 'b/' is not an id"),
     (root(node=NodeOptions(preload=["not_there"])), "root.node.preload.0: there is no module"),
     (

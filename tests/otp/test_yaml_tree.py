@@ -130,10 +130,10 @@ def test_an_env_file_is_looked_for_next_to_the_file_that_names_it(tmp_path: Path
         ("id: a\nnode: {port: 3}", "f:2:8: 'port' is not a key of `node`; "),
         ("id: a\nnode: {topologies: {e: x}}", "f:2:24: a topology is a mapping"),
         ("id: a\nnode: {tls: 3}", "f:2:13: 3 is not a TlsFiles"),
-        ("id: a\nnode: {tls: {cert: a, key: b}}", "f:2:13: None is not text"),
+        ("id: a\nnode: {tls: {cert: a, key: b}}", "f:2:8: nothing is not text"),
         (
-            "id: a\nnode: {tls: {cret: a, key: b, ca: c}}",
-            "f:2:14: 'cret' is not a key of `tls`; did",
+            "id: a\nnode: {tls: {kye: a, cert: a, key: b, ca: c}}",
+            "f:2:14: 'kye' is not a key of `tls`; did you mean 'key'?",
         ),
         ("id: a\nnode: {topologies: 3}", "f:2:20: 3 is not a mapping"),
         ("id: a\nnode: {topologies: {e: {}}}", "f:2:21: `start` is missing"),

@@ -176,9 +176,11 @@ def test_noise_from_a_stranger(node: otp.Node, address: Address, noise: bytes) -
 def test_strangers_are_reported_but_not_each_of_them(otp_start: Start, tmp_path: Path) -> None:
     (port,) = free_ports(1)
     node = otp_start(TREE, name="a", listen=f"127.0.0.1:{port}", authkey_file=key_file(tmp_path))
-    with node.expect(otp.StrangerRejected, "127.0.0.1") as rejected:
-        with pytest.raises(AuthenticationError):
-            Client(("127.0.0.1", port), authkey=b"not the key")
+    with (
+        node.expect(otp.StrangerRejected, "127.0.0.1") as rejected,
+        pytest.raises(AuthenticationError),
+    ):
+        Client(("127.0.0.1", port), authkey=b"not the key")
     assert (rejected.report.count, rejected.report.text) == (1, "wrong authkey")
     with pytest.raises(TimeoutError), node.expect(otp.StrangerRejected, timeout=1.5):
         for _ in range(50):
