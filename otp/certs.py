@@ -22,7 +22,7 @@ from otp.tls import uri_of
 
 AUTHORITY = "ca"
 """The authority's files are ca.pem and ca.key; no node can have this name here."""
-COMMON_NAME_CHARS_MAX = 64
+COMMON_NAME_BYTES_MAX = 64
 """X.509's bound; a node's whole name is in its `otp://` entry."""
 BACKDATED = datetime.timedelta(hours=1)
 """Clocks differ: a certificate of this minute is valid everywhere."""
@@ -83,7 +83,7 @@ def _certificate(
     both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     made = (
-        _builder(_name(node[:COMMON_NAME_CHARS_MAX]), authority.subject, key, end)
+        _builder(_name(_short(node)), authority.subject, key, end)
         .add_extension(x509.SubjectAlternativeName([uri, *map(_host, hosts)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
@@ -125,6 +125,10 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _short(node: str) -> str:
+    return node.encode()[:COMMON_NAME_BYTES_MAX].decode(errors="ignore")
 
 
 def _host(host: str) -> x509.GeneralName:

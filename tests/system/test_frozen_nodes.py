@@ -1,0 +1,63 @@
+"""Nodes that stand still without closing anything: whoever waits for them is told in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import otp
+from otp.pulse import HEARTBEAT_SECONDS, SILENCE_SECONDS_MAX
+from otp.testing import Start, eventually
+from tests.system import workers as w
+from tests.system.help import freeze
+from tests.system.test_gen_server import seen
+from tests.system.test_two_nodes import Cluster
+
+NOTICED_SECONDS_MAX = SILENCE_SECONDS_MAX + 2 * HEARTBEAT_SECONDS + 1.5
+
+
+@pytest.fixture
+def cluster(otp_start: Start, tmp_path: Path) -> Cluster:
+    return Cluster(otp_start, tmp_path, "abc")
+
+
+@pytest.mark.parametrize("who", ["mailroom", "node"])
+def test_a_frozen_peer_is_a_lost_one_until_it_goes_on(cluster: Cluster, who: str) -> None:
+    a, b, _ = cluster.start("a"), cluster.start("b"), cluster.start("c")
+    assert a.call("counter@b", w.Add(1)) == 11
+    quiet = a.call("watcher", w.Watch("counter@c"))
+    ref = a.call("watcher", w.Watch("counter@b"))
+    freeze(b, "counter")
+    began = time.monotonic()
+    pid = b.pid if who == "node" else freeze(b, "mailroom")
+    if who == "node":
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    try:
+        with pytest.raises(otp.NodeDown, match="was lost before the reply"):
+            a.call("counter@b", w.Add(1), timeout=30)
+        assert time.monotonic() - began < NOTICED_SECONDS_MAX
+        assert seen(a, "watcher", 1) == [f"down {ref} counter@b noconnection"]
+        assert a.call("counter", w.Add(0)) == 10
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert len(a.call("watcher", w.Seen())) == 1, f"the quiet link to c stays (monitor {quiet})"
+    again = (otp.NodeDown, otp.CallTimeout)
+    assert eventually(lambda: b.kill("counter", signal=signal.SIGCONT)) > 0
+    assert eventually(lambda: a.call("counter@b", w.Add(1)), ignoring=again) >= 12
+
+
+def test_a_lost_link_is_made_again_by_itself(cluster: Cluster) -> None:
+    a, b = cluster.start("a"), cluster.start("b")
+    assert a.call("counter@b", w.Add(1)) == 11
+    with a.expect(otp.PeerUp, "b"):
+        b.kill("mailroom")
+    with a.expect(otp.PeerDown, "b"):
+        os.kill(b.pid, signal.SIGKILL)
+    with a.expect(otp.PeerUp, "b"):
+        cluster.start("b")
