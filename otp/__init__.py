@@ -20,6 +20,7 @@ from otp.errors import (
     StartError,
     Stop,
     SupervisorError,
+    TaskFailed,
     Undecodable,
     Unexpected,
 )
@@ -56,6 +57,8 @@ from otp.spec import (
     TlsFiles,
     TopologySpec,
 )
+from otp.task import Task
+from otp.task_server import task_supervisor
 from otp.wire import start_child
 from otp.yaml_tree import load, loads
 
@@ -107,6 +110,8 @@ __all__ = [
     "StrangerRejected",
     "Supervisor",
     "SupervisorError",
+    "Task",
+    "TaskFailed",
     "Timeout",
     "TlsFiles",
     "Topology",
@@ -123,6 +128,7 @@ __all__ = [
     "start",
     "start_child",
     "sys",
+    "task_supervisor",
 ]
 
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
 from otp import codec, host
+from otp.aio_tasks import AsyncTasks
 from otp.client import CONNECT_SECONDS_MAX, envelope, outcome, socket_in
 from otp.codec import decode_envelope
 from otp.errors import Disconnected, NotRunning
@@ -228,6 +229,9 @@ class AsyncNode:
         self.call = self.client.call
         self.cast = self.client.cast
         self.send = self.client.send
+        self._tasks = AsyncTasks(self.client, lambda: self.control(node._desk.owner))
+        self.start_task = self._tasks.start
+        self.async_stream = self._tasks.stream
 
     @property
     def pid(self) -> int:
@@ -249,6 +253,7 @@ class AsyncNode:
 
     async def stop(self) -> None:
         """Stop the tree in reverse order and the node; returns when no process is left."""
+        self._tasks.close()
         self.client.close()
         await self.control(self._node.close)
         await self.client.wait_closed()

@@ -7,6 +7,7 @@ and the next one connects again.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import select
@@ -104,6 +105,11 @@ class Channel:
             return False
         return True
 
+    def hang_up(self) -> None:
+        """End the connection under whoever is waiting for a frame, who then closes it."""
+        with contextlib.suppress(OSError):
+            self._frames.sock.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close the connection."""
         self._frames.close()
@@ -111,6 +117,18 @@ class Channel:
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds / RESOLUTION_SECONDS) + 1
+
+
+def greeted(channel: Channel, where: str) -> str:
+    """Our pid, from the mailroom's first frame. Raises NotRunning where none comes."""
+    try:
+        frame = channel.receive(time.monotonic() + CONNECT_SECONDS_MAX)
+    except EOFError as error:
+        raise NotRunning(where=where, problem="closed before hello") from error
+    hello = decode_envelope(frame) if frame is not None else None
+    if hello is None or hello.kind != HELLO:
+        raise NotRunning(where=where, problem="no hello from a mailroom")
+    return hello.to
 
 
 class Client:
@@ -197,24 +215,13 @@ class Client:
             self._forget(channel)
         channel = Channel.connect(self._path)
         try:
-            pid = self._hello(channel)
+            pid = greeted(channel, self._path)
         except BaseException:
             channel.close()
             raise
         self._local.channel, self._local.pid = channel, pid
         self._remember(channel)
         return channel
-
-    def _hello(self, channel: Channel) -> str:
-        """Our pid, from the mailroom's first frame."""
-        try:
-            frame = channel.receive(time.monotonic() + CONNECT_SECONDS_MAX)
-        except EOFError as error:
-            raise NotRunning(where=self._path, problem="closed before hello") from error
-        hello = decode_envelope(frame) if frame is not None else None
-        if hello is None or hello.kind != HELLO:
-            raise NotRunning(where=self._path, problem="no hello from a mailroom")
-        return hello.to
 
     def _remember(self, channel: Channel) -> None:
         """Threads come and go: the connections of those that have ended are closed here."""

@@ -180,6 +180,16 @@ class Responder:
     def __init__(self, server: ControlServer, connection: Connection, ref: int) -> None:
         self._server, self._connection, self._ref = server, connection, ref
 
+    def when_closed(self, then: Callable[[], None]) -> None:
+        """Call this when the connection ends, besides what is called already."""
+        before = self._connection.closed or (lambda: None)
+
+        def closed() -> None:
+            before()
+            then()
+
+        self._connection.closed = closed
+
     def reply(self, value: Any) -> None:
         envelope = Envelope(REPLY, "", "node", self._ref, 0, 0, MSGPACK, "", encode(value))
         self._server.send(self._connection, envelope)

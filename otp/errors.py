@@ -125,6 +125,14 @@ class Undecodable(OtpError, ValueError):
         super().__init__(f"{what} to {to}: {problem}; it did not happen")
 
 
+class TaskFailed(OtpError, RuntimeError):
+    """The function of `task` raised, or its process was killed, for `reason`."""
+
+    def __init__(self, *, task: str, reason: Any) -> None:
+        self.task, self.reason = task, reason
+        super().__init__(f"task {task} failed: {reason}")
+
+
 class StartError(OtpError, RuntimeError):
     """`who` (a child's path, or a node) did not start, for `reason`."""
 

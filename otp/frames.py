@@ -22,6 +22,9 @@ TIES = frozenset({DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK, EXIT_SIGNAL})
 SIGNALS = TIES | {REPLY, ERROR, MOVED, HELLO}
 """Kinds that may use a queue's reserved room: they are never dropped silently."""
 
+LEASH = b"leash"
+"""The body of a MONITOR frame whose sender ends with the monitored one, whatever it is doing."""
+
 MSGPACK, PICKLE, SYSTEM = 0, 1, 2
 """How a body is encoded; SYSTEM is msgpack for the loop of a server, not for its handlers."""
 HOPS_MAX = 3

@@ -48,9 +48,13 @@ from otp.callers import From
 from otp.messages import Address, Pid, Reason, stop_reason
 from otp.pending import Continuation
 from otp.process import Process
+from otp.task import Desk, ServerDesk, StartsTasks
+
+_OURS = frozenset({"_process", "_continuing", "_desk", "_hibernates", "pid", "node", "path"})
+"""Attributes of a server that are none of its state."""
 
 
-class GenServer:
+class GenServer(StartsTasks):
     """Base of a server. Override what you need; every method runs in the server's own process."""
 
     trap_exit: ClassVar[bool] = False
@@ -64,6 +68,10 @@ class GenServer:
 
     _process: Process
     _hibernates = False
+
+    @cached_property
+    def _desk(self) -> Desk:
+        return ServerDesk(self._process)
 
     @cached_property
     def _continuing(self) -> deque[Any]:
@@ -97,8 +105,7 @@ class GenServer:
 
     def inspect_state(self) -> Any:
         """What `otp.sys.GetState` shows; by default all attributes."""
-        hidden = ("_process", "_continuing", "_hibernates", "pid", "node", "path")
-        return {name: value for name, value in vars(self).items() if name not in hidden}
+        return {name: value for name, value in vars(self).items() if name not in _OURS}
 
     def replace_state(self, state: Any) -> None:
         """What `otp.sys.ReplaceState` does; by default it sets these attributes."""

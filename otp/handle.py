@@ -8,6 +8,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -15,6 +16,7 @@ import msgspec
 
 from otp import pickling, wire
 from otp.client import Channel, Client, envelope, outcome, socket_in
+from otp.client_desk import ClientDesk
 from otp.codec import decode_envelope
 from otp.errors import Disconnected, NoProcess, OtpError
 from otp.expect import EXPECT_SECONDS, Expected, ExpectedNone, Wanted
@@ -41,6 +43,7 @@ from otp.messages import (
 )
 from otp.spec import ChildSpec, Supervisor
 from otp.sys import GetState
+from otp.task import StartsTasks
 
 T = TypeVar("T", bound=Report)
 
@@ -100,7 +103,7 @@ class Control:
         self._channel.close()
 
 
-class Node:
+class Node(StartsTasks):
     """A running node: call its processes, ask its supervisors, hear its reports.
 
     Use it as a context manager: at its end the tree is stopped in reverse order. Threads may share
@@ -135,6 +138,13 @@ class Node:
         if self._control is not None:
             self._control.close()
             self._control = None
+        if "_desk" in vars(self):
+            self._desk.after_fork()
+            del self._desk
+
+    @cached_property
+    def _desk(self) -> ClientDesk:
+        return ClientDesk(self.client, self.run_dir, lambda: Control.of(self.run_dir))
 
     def __enter__(self) -> Self:
         return self
@@ -148,8 +158,11 @@ class Node:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; the node goes on."""
+        """Close the connections; the node goes on. Tasks that were started here are killed."""
         self.client.close()
+        if "_desk" in vars(self):
+            self._desk.close()
+            del self._desk
         if self._control is not None:
             self._control.close()
             self._control = None

@@ -44,6 +44,7 @@ from otp.frames import (
     Serve,
 )
 from otp.messages import (
+    NOCONNECTION,
     SHUTDOWN,
     MessagesDropped,
     Reason,
@@ -100,6 +101,7 @@ class MailroomLink:
         self._mailroom: Running | None = None
         self._listeners: list[socket.socket] = []
         self._path = ""
+        self._hosts = 0
         self._peers_up: set[str] = set()
         self._troubles: dict[str, set[str]] = {}
 
@@ -240,6 +242,18 @@ class MailroomLink:
         if self._workers.pop(running.process, None) is not None:
             self._tell(Detach(running.process, reason))
         self._ties.ended(running.process, reason)
+
+    def add_host(self) -> str:
+        """A program with a connection to this node: something that can be linked to."""
+        self._hosts += 1
+        pid = f"<{self._creation}.h{self._hosts}@{self._boot.name}>"
+        self._registry.register(pid, ())
+        return pid
+
+    def remove_host(self, pid: str) -> None:
+        """Its connection has ended."""
+        self._registry.unregister(pid)
+        self._ties.ended(pid, NOCONNECTION)
 
     def add_supervisor(self, unit: Unit) -> None:
         """A supervisor is reached through the node itself; the root's address is `/`."""

@@ -332,6 +332,11 @@ class StopNode(Request[None], frozen=True, tag="otp.StopNode"):
     """Stop the tree in reverse order, then the node; the reply comes when the tree is down."""
 
 
+class Own(Request[str], frozen=True, tag="otp.Own"):
+    """This connection counts as a process from now on; its pid. What is linked to it ends with it.
+    """
+
+
 class Subscribe(Request[None], frozen=True, tag="otp.Subscribe"):
     """From now on send me every report."""
 
@@ -353,4 +358,4 @@ SupervisorRequest = (
     | CountChildren
     | GetChildSpec
 )
-NodeRequest = NodeInfo | KillProcess | StopNode | Subscribe | RecentReports
+NodeRequest = NodeInfo | KillProcess | StopNode | Own | Subscribe | RecentReports

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from otp.control import Responder
 from otp.frames import Envelope, Failure
-from otp.messages import KillProcess, NodeInfo, StopNode, Subscribe
+from otp.mailroom_link import MailroomLink
+from otp.messages import KillProcess, NodeInfo, Own, StopNode, Subscribe
 from otp.node_view import process_infos
 from otp.spawner import Spawner
 from otp.supervisor import Shell
@@ -19,6 +20,7 @@ class Owner(Protocol):
     """What requests need of their node."""
 
     name: str
+    mailroom: MailroomLink
 
     def supervisor_request(self, address: str, request: Any, responder: Any) -> None: ...
     def stop_for(self, responder: Responder) -> None: ...
@@ -34,6 +36,7 @@ class Requests:
             Subscribe: lambda _, responder: responder.reply(None),
             StopNode: lambda _, responder: owner.stop_for(responder),
             KillProcess: self._kill,
+            Own: self._own,
         }
 
     def handle(self, envelope: Envelope, request: Any, responder: Responder) -> None:
@@ -46,6 +49,11 @@ class Requests:
 
     def _info(self, request: NodeInfo, responder: Responder) -> None:
         responder.reply(process_infos(self._owner.name, self._spawner, self._shell.roots))
+
+    def _own(self, request: Own, responder: Responder) -> None:
+        pid = self._owner.mailroom.add_host()
+        responder.when_closed(lambda: self._owner.mailroom.remove_host(pid))
+        responder.reply(pid)
 
     def _kill(self, request: KillProcess, responder: Responder) -> None:
         path, number = request.path, request.signal

@@ -18,6 +18,7 @@ from otp.frames import (
     DOWN,
     EXIT,
     EXIT_SIGNAL,
+    LEASH,
     LINK,
     MONITOR,
     MSGPACK,
@@ -30,8 +31,8 @@ from otp.messages import KILLED, Down, Exit, Reason
 SIGNALS_MAX = 100_000
 """Signals that a worker may leave unread; one that has more is killed: it cannot miss any."""
 
-LEASH = b"leash"
-"""The body of a MONITOR frame whose sender ends with the monitored one, whatever it is doing."""
+OWNER_GONE = Reason("killed", "whoever it ran for has ended")
+"""Why a task ends that was linked to its starter."""
 
 _decode_down = msgspec.msgpack.Decoder(Down).decode
 _decode_reason = msgspec.msgpack.Decoder(Reason).decode
@@ -148,19 +149,21 @@ class Ties:
         elif here is not None:
             self._signal(Signal(here, Exit(envelope.frm, reason)))
 
-    def _ends(self, signal: Signal) -> bool:
-        """It is its end, instead of a message to it."""
+    def _ends(self, signal: Signal) -> Reason | None:
+        """Why it ends by this, instead of getting a message."""
         message = signal.message
-        if isinstance(message, Down):
-            return message.ref in self._leashes.get(signal.to, ())
-        return message.reason.kind != "normal" and not self._reads(signal.to)
+        if isinstance(message, Exit):
+            deaf = message.reason.kind != "normal" and not self._reads(signal.to)
+            return message.reason if deaf else None
+        on_leash = message.ref in self._leashes.get(signal.to, ())
+        return OWNER_GONE if on_leash else None
 
     def _signal(self, signal: Signal) -> None:
         unheard = self._unheard.get(signal.to)
         if unheard is None:
             return  # it has ended meanwhile
-        if self._ends(signal):
-            self._end(signal.to, signal.message.reason)
+        if (why := self._ends(signal)) is not None:
+            self._end(signal.to, why)
             return
         self._serial += 1
         kind = DOWN if isinstance(signal.message, Down) else EXIT

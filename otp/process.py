@@ -29,6 +29,7 @@ from otp.frames import (
     EXIT,
     EXIT_SIGNAL,
     INFO,
+    LEASH,
     LINK,
     MONITOR,
     MSGPACK,
@@ -162,6 +163,10 @@ class Process:
         """Undo `link`."""
         self._tie(UNLINK, codec.wire_address(to))
 
+    def leash(self, to: Address) -> None:
+        """Be killed when that process ends, whatever we are doing then."""
+        self._tie(MONITOR, codec.wire_address(to), body=LEASH)
+
     def exit(self, to: Address, reason: Reason) -> None:
         """An exit signal, as if a process linked to that one had ended for this reason."""
         self._tie(EXIT_SIGNAL, codec.wire_address(to), body=encode(reason))
@@ -211,6 +216,18 @@ class Process:
     def send_request(self, to: Address, request: Any, timeout: float, then: Continuation) -> None:
         """Send, and go on; `then(reply, error)` runs between two handlers later."""
         self._ask(to, request, timeout, then)
+
+    def ask(self, to: Address, request: Any, seconds: float) -> Waiting:
+        """Send, and go on; `pump` until it is `settled`, if ever that is wanted."""
+        return self._ask(to, request, seconds, None)[1]
+
+    def pump(self, deadline: float) -> None:
+        """Wait until something has arrived, or until then; messages stay in the mailbox."""
+        self._interruptible = True
+        try:
+            self._pump(deadline - time.monotonic())
+        finally:
+            self._interruptible = False
 
     def _ask(
         self, to: Address, request: Any, timeout: float, then: Continuation | None

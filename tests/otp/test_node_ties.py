@@ -7,9 +7,20 @@ import pytest
 
 from otp import node_ties
 from otp.codec import decode_envelope, decode_exit, encode
-from otp.frames import DEMONITOR, DOWN, EXIT, EXIT_SIGNAL, LINK, MONITOR, MSGPACK, UNLINK, Envelope
+from otp.frames import (
+    DEMONITOR,
+    DOWN,
+    EXIT,
+    EXIT_SIGNAL,
+    LEASH,
+    LINK,
+    MONITOR,
+    MSGPACK,
+    UNLINK,
+    Envelope,
+)
 from otp.messages import KILLED, NOCONNECTION, NOPROC, NORMAL, SHUTDOWN, Down, Exit, Reason
-from otp.node_ties import LEASH, Ties
+from otp.node_ties import OWNER_GONE, Ties
 
 W1, W2, FAR = "<c.1@a>", "<c.2@a>", "<c.1@b>"
 decode_down = msgspec.msgpack.Decoder(Down).decode
@@ -218,8 +229,8 @@ def test_a_leash_ends_whoever_asked_for_it_and_nobody_else(node: Node) -> None:
     node.ask(MONITOR, W2, ref=7, body=LEASH)
     node.ask(MONITOR, W2, ref=8)
     node.ties.ended(W2, KILLED)
-    assert (node.out(), node.ended) == ([(DOWN, W1, Down(8, W2, KILLED))], [(W1, KILLED)])
+    assert (node.out(), node.ended) == ([(DOWN, W1, Down(8, W2, KILLED))], [(W1, OWNER_GONE)])
     node.ask(MONITOR, "nobody", ref=9, body=LEASH)
-    assert node.ended[1:] == [(W1, NOPROC)], "nobody there: at once"
+    assert node.ended[1:] == [(W1, OWNER_GONE)], "nobody there: at once"
     node.ties.ended(W1, KILLED)
     assert not node.ties._leashes
