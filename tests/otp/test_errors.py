@@ -14,6 +14,18 @@ from otp.messages import Reason
 CALL: dict[str, Any] = {"what": "call Add", "to": "counter"}
 CASES: list[tuple[type[OtpError], dict[str, Any], type[BaseException], str]] = [
     (
+        errors.TaskFailed,
+        {"task": "square", "reason": Reason("killed")},
+        RuntimeError,
+        "task square failed: killed",
+    ),
+    (
+        errors.Unexpected,
+        {"what": "ChildExited of a", "seen": "ChildExited"},
+        AssertionError,
+        "ChildExited of a was not to be: ChildExited",
+    ),
+    (
         errors.CallTimeout,
         CALL | {"seconds": 5.0},
         TimeoutError,
