@@ -78,7 +78,7 @@ class Slot:
 
 
 class Children:
-    """All slots of one supervisor, in start order: the order in which their keys were given out.
+    """All slots of one supervisor, in start order: the order in which they were added.
 
     A dict keeps that order through everything that may happen: what is added comes last, what is
     deleted and added again moves to the end, what is only stopped keeps its place. With a

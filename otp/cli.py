@@ -7,13 +7,24 @@ import os
 import sys
 from collections.abc import Sequence
 
-from otp import __version__, cli_call, cli_certs, cli_events, cli_file, cli_life, cli_node
+from otp import (
+    __version__,
+    cli_call,
+    cli_certs,
+    cli_events,
+    cli_file,
+    cli_life,
+    cli_node,
+    cli_reload,
+)
 from otp.commands import FAILURE, INTERRUPTED, USAGE, Command, Parser, UsageError, complain
 from otp.errors import OtpError, SpecError
 
 COMMANDS: tuple[Command, ...] = (
     cli_file.RUN,
     cli_file.CHECK,
+    cli_reload.DIFF,
+    cli_reload.RELOAD,
     cli_node.TREE,
     cli_node.PS,
     cli_life.STOP,
@@ -77,7 +88,8 @@ examples:
   otp restart pool --rolling      its children, one after the other
   otp kill pool/w1                kill -9; its supervisor restarts it
 
-exit codes: 0 all is well, 1 it went wrong, 2 wrong usage or a wrong file"""
+exit codes: 0 all is well, 1 it went wrong, 2 wrong usage or a wrong file,
+3 `otp diff` has found changes, 130 Ctrl-C"""
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A command is one `Command`, and one line in the table of `cli`. Exit codes: 0 all is well, 1 it
 went wrong, 2 it was asked in a way that cannot go right (usage, or a tree that cannot be started as
-it is written). Problems go to stderr, one line each.
+it is written), 3 there are changes (`otp diff`). Problems go to stderr, one line each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from otp.handle import Control
 from otp.settle import SETTLED_SECONDS, settle
 from otp.spec import seconds
 
-OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILURE, USAGE, CHANGES, INTERRUPTED = 0, 1, 2, 3, 130
 ANSWER_SECONDS_MAX = 10.0
 """How long a node may take to answer; a stopped one (SIGSTOP) never does."""
 WAIT_SECONDS = 120.0

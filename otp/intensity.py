@@ -24,3 +24,8 @@ class RestartLog:
         while now - self._times[0] > self._period or len(self._times) > self._limit + 1:
             self._times.popleft()
         return len(self._times) <= self._limit
+
+    def allow(self, limit: int, period: float) -> None:
+        """Another budget from now on; what was entered before still counts."""
+        self._limit = limit
+        self._period = period

@@ -348,6 +348,38 @@ class RecentReports(Request[list[AnyReport]], frozen=True, tag="otp.RecentReport
     follow: bool = False
 
 
+class Declared(msgspec.Struct, frozen=True):
+    """What a node was told to run, as `reload` has changed it since; and of its own options."""
+
+    tree: WireSupervisor
+    listen: str = ""
+    peers: dict[str, str] = {}
+    preload: tuple[str, ...] = ()
+
+
+class GetDeclared(Request[Declared], frozen=True, tag="otp.GetDeclared"):
+    """The tree as it is declared: what requests have added or deleted is not in it."""
+
+
+class Reloaded(msgspec.Struct, frozen=True):
+    """How far a reload came: `done` of `changes`; `problem` is what it stopped at, if anything."""
+
+    changes: int
+    done: int
+    problem: str = ""
+
+
+class Reload(Request[Reloaded], frozen=True, tag="otp.Reload"):
+    """Change the declared tree into this one; the reply comes when that is done, or has failed.
+
+    `seen` is the digest of the declared tree that the asker has seen; if it is another by now,
+    nothing is done.
+    """
+
+    tree: WireSupervisor
+    seen: bytes
+
+
 SupervisorRequest = (
     StartChild
     | StartDynamic
@@ -358,4 +390,6 @@ SupervisorRequest = (
     | CountChildren
     | GetChildSpec
 )
-NodeRequest = NodeInfo | KillProcess | StopNode | Own | Subscribe | RecentReports
+NodeRequest = (
+    NodeInfo | KillProcess | StopNode | Own | Subscribe | RecentReports | GetDeclared | Reload
+)

@@ -70,7 +70,7 @@ class Node:
     def __init__(
         self, boot: Boot, lifeline: socket.socket | None, reports: socket.socket | None = None
     ) -> None:
-        self._boot, self.name = boot, boot.name
+        self._boot, self.name, self.declared = boot, boot.name, boot.root
         self._reactor = Reactor()
         self._creation = f"{time.time_ns() // 1_000_000:x}"
         self._control = ControlServer(self._reactor, self._handle)
@@ -89,7 +89,7 @@ class Node:
             fault=self.fault,
         )
         self._shell = Shell(self._reactor, self._spawner, self, self._creation, boot.name)
-        self._asked = Requests(self, self._spawner, self._shell)
+        self._asked = Requests(self, boot, self._spawner, self._shell)
         self.mailroom = MailroomLink(boot, self._creation, self._spawner, self)
         self._memory = MemoryGuard(self._reactor, self._spawner)
         self._own: Unit | None = None
@@ -153,7 +153,7 @@ class Node:
 
     def _preload(self) -> tuple[str, ...]:
         modules = dict.fromkeys(("otp.gen_server", "otp.mailroom", *self._boot.preload))
-        modules.update(dict.fromkeys(_modules(self._boot.root)))
+        modules.update(dict.fromkeys(_modules(self.declared)))
         return tuple(name for name in modules if name)
 
     def _warm(self) -> None:
@@ -253,7 +253,7 @@ class Node:
 
     def root_ready(self, unit: Unit) -> None:
         if unit is self._own:
-            self._root = self._shell.begin(self._boot.root)
+            self._root = self._shell.begin(self.declared)
             if self._stopping:
                 self._shell.shutdown(self._root)
             return
@@ -324,6 +324,10 @@ class Node:
         self._requests += 1
         self._replies[self._requests] = (request, responder)
         self._shell.call(unit, self._requests, to_op(request, self._shell.alive))
+
+    def unit_at(self, address: str) -> Unit | None:
+        """The supervisor that runs at this address; "/" is the root."""
+        return self.mailroom.supervisor(address)
 
     def answered(self, unit: Unit, request_id: Any, result: Any) -> None:
         request, responder = self._replies.pop(request_id)

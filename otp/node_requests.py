@@ -7,12 +7,24 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from otp.control import Responder
-from otp.frames import Envelope, Failure
+from otp.frames import Boot, Envelope, Failure
 from otp.mailroom_link import MailroomLink
-from otp.messages import KillProcess, NodeInfo, Own, StopNode, Subscribe
+from otp.messages import (
+    Declared,
+    GetDeclared,
+    KillProcess,
+    NodeInfo,
+    Own,
+    Reload,
+    Reloaded,
+    StopNode,
+    Subscribe,
+    WireSupervisor,
+)
 from otp.node_view import process_infos
+from otp.reload import Reloading, digest
 from otp.spawner import Spawner
-from otp.supervisor import Shell
+from otp.supervisor import Shell, Unit
 from otp.zygote import kill_quietly
 
 
@@ -21,22 +33,27 @@ class Owner(Protocol):
 
     name: str
     mailroom: MailroomLink
+    declared: WireSupervisor
 
     def supervisor_request(self, address: str, request: Any, responder: Any) -> None: ...
+    def unit_at(self, address: str) -> Unit | None: ...
     def stop_for(self, responder: Responder) -> None: ...
 
 
 class Requests:
     """Decoded requests in, answers out. What is not in the table is for a supervisor."""
 
-    def __init__(self, owner: Owner, spawner: Spawner, shell: Shell) -> None:
-        self._owner, self._spawner, self._shell = owner, spawner, shell
+    def __init__(self, owner: Owner, boot: Boot, spawner: Spawner, shell: Shell) -> None:
+        self._owner, self._boot, self._spawner, self._shell = owner, boot, spawner, shell
+        self._reloading = False
         self._table: dict[type, Callable[[Any, Responder], None]] = {
             NodeInfo: self._info,
             Subscribe: lambda _, responder: responder.reply(None),
             StopNode: lambda _, responder: owner.stop_for(responder),
             KillProcess: self._kill,
             Own: self._own,
+            GetDeclared: self._declared,
+            Reload: self._reload,
         }
 
     def handle(self, envelope: Envelope, request: Any, responder: Responder) -> None:
@@ -54,6 +71,33 @@ class Requests:
         pid = self._owner.mailroom.add_host()
         responder.when_closed(lambda: self._owner.mailroom.remove_host(pid))
         responder.reply(pid)
+
+    def _declared(self, request: GetDeclared, responder: Responder) -> None:
+        boot = self._boot
+        tree = self._owner.declared
+        responder.reply(Declared(tree, boot.listen, boot.peers, boot.preload))
+
+    def _reload(self, request: Reload, responder: Responder) -> None:
+        owner = self._owner
+
+        def finished(outcome: Reloaded) -> None:
+            self._reloading = False
+            responder.reply(outcome)
+
+        if self._reloading:
+            responder.reply(Reloaded(0, 0, "another reload is under way"))
+        elif digest(owner.declared) != request.seen:
+            responder.reply(Reloaded(0, 0, "the tree was changed meanwhile; look again"))
+        elif owner.unit_at("/") is None:
+            responder.reply(Reloaded(0, 0, "the tree is not up at this moment; try again"))
+        else:
+            try:
+                reloading = Reloading(owner, request.tree, finished)
+            except ValueError as error:
+                responder.reply(Reloaded(0, 0, str(error)))
+                return
+            self._reloading = True
+            reloading.begin()
 
     def _kill(self, request: KillProcess, responder: Responder) -> None:
         path, number = request.path, request.signal

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from otp import messages as m
 from otp import signals as s
+from otp.amendment import Amend
 from otp.frames import Failure
 from otp.supervisor import Unit, as_child
 
@@ -24,10 +25,11 @@ OPS: dict[type, Callable[[Any], s.Op]] = {
     m.StartDynamic: lambda r: s.StartDynamic(r.label, r.args),
     m.WhichChildren: lambda r: s.WhichChildren(),
     m.CountChildren: lambda r: s.CountChildren(),
+    Amend: lambda r: cast(s.Op, r),  # every machine of a node is Amendable
 }
 
 
-def to_op(request: m.SupervisorRequest, alive: Alive) -> s.Op:
+def to_op(request: m.SupervisorRequest | Amend, alive: Alive) -> s.Op:
     """The machine's operation for a request.
 
     A child is named by its id or, under simple_one_for_one, by its pid.
@@ -53,7 +55,7 @@ def to_reply(request: Any, result: s.Result, unit: Unit) -> Any:
 
 
 def _started(request: Any, result: s.Ok, unit: Unit) -> m.ChildInfo | None:
-    if isinstance(request, (m.TerminateChild, m.DeleteChild)):
+    if isinstance(request, (m.TerminateChild, m.DeleteChild, Amend)):
         return None
     name = request.child.id if isinstance(request, m.StartChild) else ""
     name = request.label if isinstance(request, m.StartDynamic) else name

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from otp import messages as m
 from otp import signals as s
+from otp.amendment import Amendable
 from otp.messages import Reason, Report, WireChild, WireSupervisor
 from otp.reactor import Reactor
 from otp.running import Running
@@ -34,13 +35,7 @@ class Unit:
 
     def __init__(self, spec: WireSupervisor, path: str, address: str, process: str) -> None:
         self.spec, self.path, self.address, self.process = spec, path, address, process
-        flags = s.Flags(
-            spec.strategy,  # type: ignore[arg-type]
-            spec.max_restarts,
-            spec.max_seconds,
-            spec.auto_shutdown,  # type: ignore[arg-type]
-        )
-        self.machine = Supervision(flags, [as_child(c) for c in spec.children])
+        self.machine: Supervision = Amendable(as_flags(spec), [as_child(c) for c in spec.children])
         self.parent: Unit | None = None
         self.key = 0
         self.processes: dict[int, Running] = {}
@@ -66,6 +61,16 @@ class Unit:
     def below(self, id: str) -> tuple[str, str]:
         """The report path and the address of a child."""
         return f"{self.path}/{id}", f"{self.address}/{id}" if self.address else id
+
+
+def as_flags(spec: WireSupervisor) -> s.Flags:
+    """What a machine must know of its supervisor."""
+    return s.Flags(
+        spec.strategy,  # type: ignore[arg-type]
+        spec.max_restarts,
+        spec.max_seconds,
+        spec.auto_shutdown,  # type: ignore[arg-type]
+    )
 
 
 def as_child(spec: WireChild | WireSupervisor) -> s.Child:

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from otp.difference import plan
+from otp.difference_view import drawn, lines
+from otp.messages import WireChild, WireSupervisor
+
+OLD = WireSupervisor(
+    "root",
+    (
+        WireChild("a", command=("run", "it"), env={"KEY": "secret"}),
+        WireChild("b"),
+        WireSupervisor("pool", (WireChild("w"),)),
+    ),
+)
+NEW = WireSupervisor(
+    "root",
+    (
+        WireChild("a", command=("run", "that\n"), env={"KEY": "other"}),
+        WireChild("c"),
+        WireSupervisor("pool", (WireChild("w"),), max_restarts=3),
+    ),
+)
+
+
+def test_a_line_for_each_child_and_a_count() -> None:
+    shown = lines(OLD, NEW, plan(OLD, NEW))
+    assert drawn(shown) == [
+        "- root/b       stopped and removed",
+        "~ root/a       restarted: command run it -> run that, env changed: KEY",
+        "+ root/c       added and started",
+        "~ root/pool    changed in place: max_restarts 1 -> 3",
+        "  root         unchanged",
+        "  root/pool/w  unchanged",
+        "1 to add, 1 to remove, 1 to restart, 1 in place, 2 unchanged",
+    ]
+
+
+def test_what_is_below_a_new_supervisor_goes_with_it() -> None:
+    new = WireSupervisor("root", (WireSupervisor("s", (WireChild("x"), WireChild("y"))),))
+    old = WireSupervisor("root")
+    assert [line.path for line in lines(old, new, plan(old, new))] == ["root/s", "root"]
