@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from otp import sys
 from otp.callers import Forwarded, From, NoReply
+from otp.care import Liveness, Ready
 from otp.checks import check
 from otp.client import Client
 from otp.errors import (
@@ -85,6 +86,7 @@ __all__ = [
     "GaveUp",
     "GenServer",
     "Ignore",
+    "Liveness",
     "Message",
     "NoProcess",
     "NoReply",
@@ -98,6 +100,7 @@ __all__ = [
     "PeerDown",
     "PeerUp",
     "Pid",
+    "Ready",
     "Reason",
     "Request",
     "RestartChild",

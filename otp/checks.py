@@ -7,9 +7,10 @@ the keys and indexes that lead to it, so that the same faults serve trees from P
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from otp import envfile, starts, users
+from otp.care_checks import Fault, Where, care_faults
 from otp.errors import Problem, SpecError
 from otp.limits import RLIMITS
 from otp.rules import (
@@ -28,9 +29,6 @@ from otp.rules import (
 )
 from otp.spec import ChildSpec, NodeOptions, Spec, Supervisor, TlsFiles, TopologySpec
 from otp.words import did_you_mean, shown
-
-Where: TypeAlias = tuple[str | int, ...]
-Fault: TypeAlias = tuple[Where, str]
 
 # Deeper trees are a mistake, or an attack on whoever walks them recursively.
 LEVELS_MAX = 32
@@ -170,8 +168,6 @@ def _child(place: _Place, imports: bool) -> Iterator[Fault]:
         yield where, f"{shown(spec.id)} has {text}"
     if spec.start is not None and spec.command is not None:
         yield (*where, "command"), "`start` and `command` exclude each other: leave one out"
-    if spec.command is None and spec.ready is not None:
-        yield (*where, "ready"), "only a `command` has `ready`: a worker is ready after __init__"
     if spec.command is not None and spec.args and spec.start is None:
         yield (*where, "args"), "only a `start` has `args`: append them to `command`"
     if is_list(spec.command):
@@ -183,6 +179,7 @@ def _child(place: _Place, imports: bool) -> Iterator[Fault]:
     yield from _outfit(spec, where, here=imports)
     template = parent is not None and parent.strategy == "simple_one_for_one"
     yield from _start(spec, where, partial=template, imports=imports)
+    yield from care_faults(spec, where, imports=imports)
 
 
 def _items(items: Any, where: Where, rule: Rule = TEXT) -> Iterator[Fault]:

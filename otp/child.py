@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from otp import faults, pickling
+from otp.endings import Killed, ShutDown
 from otp.errors import Stop
 from otp.frames import Spawn
 from otp.limits import Unfit, die_with_parent, wear
 from otp.messages import NORMAL, SHUTDOWN, Pid, Reason, stop_reason
+from otp.notify import VARIABLE
 from otp.prepared import prepared
-from otp.process import Killed, Process, ShutDown
+from otp.process import Process
 from otp.program import execute
 from otp.serving import crash_reason, run_child
 from otp.starts import find
@@ -70,7 +72,7 @@ def _restore_open_files(soft: int) -> None:
 
 def _run(spawn: Spawn, fds: list[int], parent: int) -> int:
     control = socket.socket(fileno=fds[0])
-    if spawn.role == "program":
+    if spawn.role in ("program", "probe"):
         return execute(spawn, control, parent)
     gc.enable()
     faults.arm()
@@ -117,6 +119,8 @@ def _outcome(process: Process, spawn: Spawn, parent: int) -> Reason:
 def _dress(spawn: Spawn, parent: int) -> None:
     """The environment, the limits and the folder that the child's spec names."""
     os.environ.update(spawn.child.env)
+    if spawn.notify:
+        os.environ[VARIABLE] = spawn.notify
     if spawn.child.outfit is not None:
         wear(spawn.child.outfit, parent)
     if spawn.child.cwd:

@@ -16,8 +16,14 @@ STYLES = {"good": "32", "busy": "33", "bad": "31", "faint": "2", "bold": "1"}
 TEXT_CHARS_MAX = 200
 """The reason of an exit may be of any length; more than this of it is in the log."""
 
-_STATES = {"running": "good", "starting": "busy", "restarting": "busy", "undefined": "bad"}
-_SHOWN = {"undefined": "stopped"}
+_STATES = {
+    "running": "good",
+    "starting": "busy",
+    "unready": "busy",
+    "restarting": "busy",
+    "undefined": "bad",
+}
+_SHOWN = {"undefined": "stopped", "unready": "waiting to be ready"}
 HEADINGS: tuple[str, ...] = ("PATH", "TYPE", "STATE", "PID", "UP", "RESTARTS", "LAST EXIT")
 _STATE = HEADINGS.index("STATE")
 _RIGHT = tuple(map(HEADINGS.index, ("PID", "UP", "RESTARTS")))

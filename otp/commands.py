@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 import msgspec
 
 from otp import cli_view, rules, runs
+from otp.durations import seconds
 from otp.errors import Disconnected, OtpError
 from otp.handle import Control
 from otp.settle import SETTLED_SECONDS, settle
-from otp.spec import seconds
 
 OK, FAILURE, USAGE, CHANGES, INTERRUPTED = 0, 1, 2, 3, 130
 ANSWER_SECONDS_MAX = 10.0

@@ -14,6 +14,8 @@ from otp.messages import NOPROC, Reason, WireChild, WireSupervisor
 
 # ---------------------------------------------------------------- frames
 
+PROBE = "<probe>"
+"""Who asks in an `Ask`: no process, so its answer goes to the node."""
 CALL, CAST, INFO, REPLY, ERROR = 1, 2, 3, 4, 5
 DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK = 6, 7, 8, 9, 10, 11
 HELLO, MOVED, EXIT_SIGNAL, HEARTBEAT, LANE = 12, 13, 14, 15, 16
@@ -98,6 +100,7 @@ class Boot(msgspec.Struct, frozen=True):
     log: Literal["text", "json", "none"] = "text"
     detached: bool = False
     tls: TlsPem | None = None
+    heartbeat: float = 10.0
 
 
 # ---------------------------------------------------------------- node <-> zygote, node <-> worker
@@ -129,7 +132,7 @@ class Spawn(Control, frozen=True):
     process: str
     path: str
     child: WireChild
-    role: Literal["worker", "program", "mailroom"] = "worker"
+    role: Literal["worker", "program", "mailroom", "probe"] = "worker"
     notify: str = ""
     node: str = ""
     fds: int = 1
@@ -196,6 +199,34 @@ class Finish(Control, frozen=True):
 
 class Rewire(Control, frozen=True):
     """Node to worker, with a socket end: this is the way to your new mailroom."""
+
+
+class Ping(Control, frozen=True):
+    """Node to worker, mailroom or zygote: does your loop still run? Answer `Pong`, at once."""
+
+    serial: int
+
+
+class Pong(Control, frozen=True):
+    """The answer to the `Ping` with this number."""
+
+    serial: int
+
+
+class Ask(Control, frozen=True):
+    """Node to worker: handle this call in its turn; only whether it is answered counts."""
+
+    ref: int
+    codec: int
+    body: bytes
+
+
+class Answered(Control, frozen=True):
+    """Worker to node: an `Ask` was handled; `problem` says why it was refused, "" that it was not.
+    """
+
+    ref: int
+    problem: str = ""
 
 
 # ---------------------------------------------------------------- node <-> mailroom
@@ -283,10 +314,20 @@ class Dropped(Control, frozen=True):
     count: int
 
 
-FromZygote = Forked | Reaped | Unforkable | Warm | Restarted
-FromWorker = Began | Ignored | Ended | Post | Heard
-ToWorker = Finish | Rewire
-ToMailroom = Serve | Attach | Route | Detach | Post | Finish | Beat
+FromZygote = Forked | Reaped | Unforkable | Warm | Restarted | Pong
+FromWorker = Began | Ignored | Ended | Post | Heard | Pong | Answered
+ToWorker = Finish | Rewire | Ping | Ask
+ToMailroom = Serve | Attach | Route | Detach | Post | Finish | Beat | Ping
 FromMailroom = (
-    Began | Ended | Ignored | Post | LinkUp | LinkDown | Overflowed | Dropped | Rejected | Beat
+    Began
+    | Ended
+    | Ignored
+    | Post
+    | LinkUp
+    | LinkDown
+    | Overflowed
+    | Dropped
+    | Rejected
+    | Beat
+    | Pong
 )

@@ -270,6 +270,7 @@ def make_boot(tree: Supervisor, *, log: str = "none", **options: Any) -> Boot:
         sys_path=tuple(sys.path),
         log=log,  # type: ignore[arg-type]
         tls=read_tls(chosen),
+        heartbeat=float(chosen.heartbeat),
     )
     # The folder is made last, so that nothing is left of a start that went wrong before.
     return msgspec.structs.replace(boot, run_dir=make_run_dir(chosen))

@@ -31,6 +31,8 @@ from otp.frames import (
     LinkDown,
     LinkUp,
     Overflowed,
+    Ping,
+    Pong,
     Post,
     Rejected,
     Route,
@@ -121,6 +123,8 @@ class Mailroom:
                 self._router.from_node(frame)
             case Beat():
                 self._pulse.node_answered()
+            case Ping(serial):
+                self._tell(Pong(serial))
             case Finish():
                 self._reactor.stop()
 

@@ -38,6 +38,7 @@ from otp.frames import (
     LinkDown,
     LinkUp,
     Overflowed,
+    Pong,
     Post,
     Rejected,
     Route,
@@ -195,7 +196,7 @@ class MailroomLink:
                 self._owner.report(StrangerRejected(address, time.time(), count, text))
             case Beat():
                 self._tell(Beat())
-            case Began() | Ended() | Ignored():
+            case Began() | Ended() | Ignored() | Pong():
                 return False
         return True
 

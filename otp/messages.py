@@ -188,11 +188,33 @@ class Outfit(msgspec.Struct, frozen=True):
     stdin: str = ""
 
 
+class WireProbe(msgspec.Struct, frozen=True):
+    """A `Ready` or `Liveness` spec; `request` is an encoded one, for a worker to answer."""
+
+    how: str
+    target: str = ""
+    command: tuple[str, ...] = ()
+    request: bytes = b""
+    codec: int = 0
+    timeout: float = 30.0
+    interval: float = 0.2
+    failures: int = 1
+
+
+class WireCare(msgspec.Struct, frozen=True):
+    """How a node watches one child; 0 seconds: not at all."""
+
+    ready: WireProbe | None = None
+    liveness: WireProbe | None = None
+    heartbeat: float = 0.0
+    start_timeout: float = 0.0
+
+
 class WireChild(msgspec.Struct, frozen=True, tag="child"):
     """A worker's, function's or program's spec; `payload` is opaque to the node."""
 
     id: str
-    kind: Literal["server", "function", "program", "mailroom"] = "server"
+    kind: Literal["server", "function", "program", "mailroom", "probe"] = "server"
     payload: bytes = b""
     module: str = ""
     command: tuple[str, ...] = ()
@@ -202,11 +224,10 @@ class WireChild(msgspec.Struct, frozen=True, tag="child"):
     shutdown: float | str = 5.0
     significant: bool = False
     name: str = ""
-    ready: str = ""
-    ready_timeout: float = 30.0
     stop_signal: int = 15
     outfit: Outfit | None = None
     memory_max: int = 0
+    care: WireCare | None = None
 
 
 class WireSupervisor(msgspec.Struct, frozen=True, tag="supervisor"):

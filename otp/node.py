@@ -34,6 +34,7 @@ from otp.messages import (
     PeerUp,
     Reason,
     Report,
+    WireCare,
     WireChild,
     WireSupervisor,
 )
@@ -56,12 +57,16 @@ STARTING_SECONDS_MAX = 1.0
 MAILROOM_RESTARTS_MAX, MAILROOM_RESTARTS_SECONDS = 20, 10.0
 """The budget of the node's own parts, apart from the user's tree."""
 
-OWN_PARTS = WireSupervisor(
-    "otp",
-    (WireChild("mailroom", kind="mailroom"),),
-    max_restarts=MAILROOM_RESTARTS_MAX,
-    max_seconds=MAILROOM_RESTARTS_SECONDS,
-)
+
+
+def own_parts(heartbeat: float) -> WireSupervisor:
+    """The hidden tree beside the user's."""
+    return WireSupervisor(
+        "otp",
+        (WireChild("mailroom", kind="mailroom", care=WireCare(heartbeat=heartbeat)),),
+        max_restarts=MAILROOM_RESTARTS_MAX,
+        max_seconds=MAILROOM_RESTARTS_SECONDS,
+    )
 
 
 class Node:
@@ -84,6 +89,7 @@ class Node:
             node=boot.name,
             creation=self._creation,
             run_dir=boot.run_dir,
+            heartbeat=boot.heartbeat,
             lost=self._zygote_lost,
             warm=self._warm,
             fault=self.fault,
@@ -92,6 +98,7 @@ class Node:
         self._asked = Requests(self, boot, self._spawner, self._shell)
         self.mailroom = MailroomLink(boot, self._creation, self._spawner, self)
         self._memory = MemoryGuard(self._reactor, self._spawner)
+        self._own_parts = own_parts(boot.heartbeat)
         self._own: Unit | None = None
         self._root: Unit | None = None
         self._exit_code = 0
@@ -157,7 +164,7 @@ class Node:
         return tuple(name for name in modules if name)
 
     def _warm(self) -> None:
-        self._own = self._shell.begin(OWN_PARTS)
+        self._own = self._shell.begin(self._own_parts)
 
     def _on_signals(self, fd: int) -> None:
         for number in os.read(fd, 4096):
@@ -244,11 +251,11 @@ class Node:
     # ------------------------------------------------------------ what the shell tells us
 
     def unit_made(self, unit: Unit) -> None:
-        if unit.spec is not OWN_PARTS:
+        if unit.spec is not self._own_parts:
             self.mailroom.add_supervisor(unit)
 
     def unit_gone(self, unit: Unit, reason: Reason) -> None:
-        if unit.spec is not OWN_PARTS:
+        if unit.spec is not self._own_parts:
             self.mailroom.remove_supervisor(unit, reason)
 
     def root_ready(self, unit: Unit) -> None:

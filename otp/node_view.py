@@ -11,6 +11,7 @@ import msgspec
 
 from otp import messages as m
 from otp.messages import ProcessInfo, Report, WireChild, WireSupervisor
+from otp.running import Running
 from otp.signals import ChildEntry
 from otp.spawner import Spawner
 from otp.supervisor import AUTO_SHUTDOWN, Unit
@@ -76,7 +77,7 @@ def _row(unit: Unit, entry: ChildEntry, spec: WireChild | WireSupervisor | None)
     return ProcessInfo(
         unit.below(id)[0],
         kind,
-        entry.state if running is None or running.began else "starting",
+        entry.state if running is None or running.began else _starting(running),
         running.os_pid if running else 0,
         running.process if running else "",
         unit.restarts.get(id, 0),
@@ -86,6 +87,10 @@ def _row(unit: Unit, entry: ChildEntry, spec: WireChild | WireSupervisor | None)
         restart=child.restart if child else "",
         dynamic=unit.spec.strategy == "simple_one_for_one",
     )
+
+
+def _starting(running: Running) -> str:
+    return "unready" if running.watch is not None and running.watch.waiting else "starting"
 
 
 def format_report(report: Report, node: str, style: str) -> str:

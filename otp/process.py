@@ -19,7 +19,8 @@ import msgspec
 
 from otp import codec
 from otp.agenda import Agenda
-from otp.codec import decode_envelope, encode
+from otp.codec import decode_envelope, decode_failure, encode
+from otp.endings import Killed, ShutDown
 from otp.frames import (
     CALL,
     CAST,
@@ -33,8 +34,11 @@ from otp.frames import (
     LINK,
     MONITOR,
     MSGPACK,
+    PROBE,
     REPLY,
     UNLINK,
+    Answered,
+    Ask,
     Began,
     Control,
     Ended,
@@ -43,6 +47,8 @@ from otp.frames import (
     Finish,
     Heard,
     Ignored,
+    Ping,
+    Pong,
     Post,
     Rewire,
     ToWorker,
@@ -54,18 +60,6 @@ from otp.pending import Continuation, Pending, Waiting
 from otp.transport import FrameSocket
 
 _decode_control = msgspec.msgpack.Decoder(ToWorker).decode
-
-
-class ShutDown(BaseException):
-    """Raised inside a blocked call when the supervisor wants this process gone."""
-
-
-class Killed(BaseException):
-    """An exit signal ends this process, inside a blocked call too: nobody needs the reply."""
-
-    def __init__(self, reason: Reason) -> None:
-        self.reason = reason
-        super().__init__(str(reason))
 
 
 class Process:
@@ -99,6 +93,8 @@ class Process:
 
     def post(self, kind: int, to: str, ref: int, body: bytes, **more: Any) -> None:
         """Queue one frame; it is written when the handler is done, or before waiting."""
+        if to == PROBE:  # the node itself had asked
+            return self.report(Answered(ref, "" if kind == REPLY else decode_failure(body).text))
         envelope = Envelope(
             kind=kind,
             to=to,
@@ -389,6 +385,10 @@ class Process:
                     self.finishing = told = True
                 case Rewire():
                     self._rewire(self._control.fds.popleft())
+                case Ping(serial):
+                    self.report(Pong(serial))
+                case Ask(ref, how, body):
+                    self.inbox.keep(Envelope(CALL, "", PROBE, ref, 0, 0, how, "", body))
         if told and self._interruptible:  # once: what `terminate` asks for is not cut short
             raise ShutDown
 

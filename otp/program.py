@@ -27,6 +27,8 @@ def execute(spawn: Spawn, control: socket.socket, parent: int) -> int:
     environment.pop(VARIABLE, None)
     if spawn.notify:
         environment[VARIABLE] = spawn.notify
+    if spawn.role == "probe":
+        _be_silent()
     # What is ignored stays so in a program that does not expect it: Python ignores some signals,
     # and a shell others for what it runs in the background.
     for number in signal.valid_signals():
@@ -46,6 +48,14 @@ def execute(spawn: Spawn, control: socket.socket, parent: int) -> int:
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or str(error)
         return _failed(control, f"cannot run {child.command[0]}: {what}")
+
+
+def _be_silent() -> None:
+    """A probe runs again and again: only its exit code is of interest."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
 
 
 def _failed(control: socket.socket, text: str) -> int:

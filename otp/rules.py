@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from otp import sizes
+from otp import sizes, targets
 from otp.spec import SHUTDOWN_WORDS
 from otp.words import did_you_mean, shown
 
@@ -68,6 +68,19 @@ def is_loopback(host_port: Any) -> bool:
     return host in ("localhost", "[::1]") or host.startswith("127.")
 
 
+def _target(parse: Callable[[str], Any]) -> Rule:
+    def rule(value: Any) -> str | None:
+        if not is_text(value):
+            return f"{shown(value)} is not text"
+        try:
+            parse(value)
+        except ValueError as error:
+            return f"{shown(value)} {error}"
+        return None
+
+    return rule
+
+
 def is_mapping(value: Any) -> bool:
     """A mapping that can be keyword arguments or an environment."""
     return isinstance(value, Mapping) and all(is_text(key) for key in value)
@@ -107,6 +120,7 @@ HOST_PORT = _rule("of the form host:port, such as 127.0.0.1:7000", _is_host_port
 _PERIOD = _rule(
     "a duration above 0: use seconds, 200ms, 5s or 1m", lambda v: _is_seconds(v) and v > 0
 )
+_COUNT = _rule("a whole number from 1 on", lambda v: type(v) is int and v >= 1)
 _RESTARTS = _rule("a whole number from 0 on", lambda v: type(v) is int and v >= 0)
 
 RLIMIT = _rule("a limit: use a whole number, a size such as 512M, or infinity", _is_rlimit)
@@ -131,8 +145,6 @@ CHILD: dict[str, Rule] = _COMMON | {
     ),
     "env": _MAPPING,
     "cwd": _optional(TEXT),
-    "ready": _optional(_choice("way to be ready", "notify")),
-    "ready_timeout": _PERIOD,
     "stop_signal": _choice("signal such as SIGTERM", *signal.Signals.__members__, listed=False),
     "env_file": _optional(TEXT),
     "user": _optional(_rule("a user: use a name or number, or user:group", _is_user)),
@@ -146,6 +158,11 @@ CHILD: dict[str, Rule] = _COMMON | {
     "rlimits": _MAPPING,
     "stdin": _optional(TEXT),
     "memory_max": _optional(_rule("a size above 0: use bytes, 64K, 512M or 1.5G", _is_size)),
+    "heartbeat": _optional(_PERIOD),
+    "start_timeout": _rule(
+        "a time to start in: use seconds, 200ms, 5s, 1m or infinity",
+        lambda v: v == "infinity" or (_is_seconds(v) and v > 0),
+    ),
 }
 SUPERVISOR: dict[str, Rule] = _COMMON | {
     "children": _LIST,
@@ -165,5 +182,16 @@ NODE: dict[str, Rule] = {
     "preload": _LIST,
     "run_dir": _optional(TEXT),
     "insecure": _rule("true or false", lambda v: isinstance(v, bool)),
+    "heartbeat": _PERIOD,
 }
 TLS: dict[str, Rule] = {"cert": TEXT, "key": TEXT, "ca": TEXT}
+_WAYS: dict[str, Rule] = {
+    "tcp": _optional(_target(targets.tcp)),
+    "http": _optional(_target(targets.http)),
+    "exec": _optional(_rule("a list, the program first, such as [redis-cli, ping]", is_list)),
+    "call": lambda value: None,  # only with the import of what it names can be said more
+    "timeout": _PERIOD,
+    "interval": _PERIOD,
+}
+READY: dict[str, Rule] = _WAYS | {"notify": _rule("true or false", lambda v: isinstance(v, bool))}
+LIVENESS: dict[str, Rule] = _WAYS | {"failures": _COUNT}

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from otp.frames import Answered, Pong
 from otp.messages import KILLED, NORMAL, SHUTDOWN, Reason, WireChild
-from otp.notify import NotifySocket
 from otp.reactor import Timer
 from otp.transport import FrameSocket
 
@@ -20,6 +20,20 @@ class Owner(Protocol):
     def began(self, running: Running) -> None: ...
     def ignored(self, running: Running) -> None: ...
     def ended(self, running: Running, reason: Reason) -> None: ...
+
+
+class Watch(Protocol):
+    """What looks after a process whose spec asks for that (see `watch`)."""
+
+    notify_path: str
+
+    @property
+    def waiting(self) -> bool: ...
+    def forked(self) -> None: ...
+    def initialised(self) -> None: ...
+    def began(self) -> None: ...
+    def heard(self, message: Pong | Answered) -> None: ...
+    def stop(self) -> None: ...
 
 
 class Running:
@@ -38,7 +52,7 @@ class Running:
         self.started_at = time.time()
         self.control: FrameSocket | None = None
         self.timer: Timer | None = None
-        self.notify: NotifySocket | None = None
+        self.watch: Watch | None = None
         self.reader: Callable[[bytes], bool] | None = None
 
     @property
@@ -46,8 +60,8 @@ class Running:
         return self.child.kind in ("server", "function")
 
 
-def role_of(child: WireChild) -> Literal["worker", "program", "mailroom"]:
-    if child.kind == "program" or child.kind == "mailroom":
+def role_of(child: WireChild) -> Literal["worker", "program", "mailroom", "probe"]:
+    if child.kind == "program" or child.kind == "mailroom" or child.kind == "probe":
         return child.kind
     return "worker"
 
@@ -56,10 +70,12 @@ def end_reason(running: Running, status: int) -> Reason:
     """What a supervisor hears: the worker's own word, or what the wait status says."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
+        if number == signal.SIGKILL and running.verdict is not None:
+            return running.verdict
         if running.said is not None and not running.began:
             return running.said
         if number == signal.SIGKILL:
-            return running.verdict or KILLED
+            return KILLED
         if running.told and number == running.child.stop_signal:
             return SHUTDOWN
         return Reason("crash", f"ended by {_signal_name(number)}")

@@ -16,6 +16,7 @@ from typing import Any
 
 from otp import codec
 from otp.callers import Forwarded, From, NoReply
+from otp.endings import Killed, ShutDown
 from otp.errors import Ignore, Stop
 from otp.frames import (
     CALL,
@@ -33,7 +34,7 @@ from otp.frames import (
 from otp.gen_server import GenServer
 from otp.hibernation import give_back
 from otp.messages import NORMAL, SHUTDOWN, Exit, Reason, Timeout, stop_reason
-from otp.process import Killed, Process, ShutDown
+from otp.process import Process
 from otp.system import System
 
 REASON_CHARS_MAX = 2_000

@@ -7,7 +7,6 @@ counts as the reason; the wait status, which only the zygote has, decides that i
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import signal
 import socket
@@ -19,6 +18,7 @@ import msgspec
 
 from otp.codec import encode
 from otp.frames import (
+    Answered,
     Began,
     Control,
     Ended,
@@ -28,6 +28,8 @@ from otp.frames import (
     FromZygote,
     Ignored,
     Kill,
+    Ping,
+    Pong,
     Preload,
     Reaped,
     Restarted,
@@ -36,15 +38,18 @@ from otp.frames import (
     Unforkable,
     Warm,
 )
+from otp.heartbeat import Heartbeat
 from otp.messages import Reason, WireChild
-from otp.notify import NotifySocket
 from otp.reactor import Reactor
 from otp.running import Owner, Running, end_reason, role_of
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
+from otp.watch import Watch
 from otp.zygote import kill_quietly
 
 OPEN_FILES_MAX = 1_048_576
 """As many descriptors as a node takes where it may have any number."""
+ZYGOTE_SILENT_MAX = 3
+"""Heartbeats that a zygote may leave unanswered: until then it is told to go on, then killed."""
 
 _from_worker = msgspec.msgpack.Decoder(FromWorker).decode
 _from_zygote = msgspec.msgpack.Decoder(FromZygote).decode
@@ -60,6 +65,7 @@ class Spawner:
         node: str,
         creation: str,
         run_dir: str,
+        heartbeat: float,
         lost: Callable[[list[Running]], None],
         warm: Callable[[], None],
         fault: Callable[[str], None],
@@ -67,10 +73,12 @@ class Spawner:
         self._reactor = reactor
         self._node, self._creation, self._run_dir = node, creation, run_dir
         self._lost, self._warm, self._fault = lost, warm, fault
+        self._heartbeat = heartbeat
         self._serial = 0
         self._open_files = _raise_open_files()
         self._preload: Preload
         self._channel: FrameSocket
+        self._beating: Heartbeat
         self._closing = False
         self._dirty: dict[FrameSocket, None] = {}
         self.running: dict[int, Running] = {}
@@ -89,6 +97,12 @@ class Spawner:
             stdin=subprocess.DEVNULL,  # several readers of one terminal would steal from each other
         )
         theirs.close()
+        self._beating = Heartbeat(
+            self._reactor,
+            self._heartbeat,
+            ask=lambda serial: self._tell_zygote(Ping(serial)),
+            silent=self._zygote_silent,
+        )
         self._channel = FrameSocket(ours, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
         self._reactor.read(self._channel, self._read_zygote)
         self._tell_zygote(self._preload)
@@ -100,6 +114,7 @@ class Spawner:
     def stop_zygote(self) -> None:
         """Everything below ends: the zygote kills what is left when we hang up."""
         self._closing = True
+        self._beating.stop()
         self._reactor.forget(self._channel)
         self._channel.close()
 
@@ -138,7 +153,10 @@ class Spawner:
         for frame in frames:
             match _from_zygote(frame):
                 case Warm():
+                    self._beating.start()
                     self._warm()
+                case Pong(serial):
+                    self._beating.heard(serial)
                 case Restarted():
                     self._tell_zygote(self._preload)
                 case Forked(serial, pid, text):
@@ -148,13 +166,23 @@ class Spawner:
                 case Unforkable(module, text):
                     self._fault(f"module {module}: {text}; it is imported after the fork")
 
+    def _zygote_silent(self, missed: int) -> None:
+        text = f"the zygote does not answer, for {missed * self._heartbeat:g} s now"
+        if missed < ZYGOTE_SILENT_MAX:
+            self._fault(f"{text}; it is told to go on (SIGCONT)")
+            self.wake_zygote()
+        else:
+            self._fault(f"{text}; it is killed")
+            kill_quietly(self.zygote.pid)
+
     def _zygote_died(self) -> None:
+        self._beating.stop()
         self._reactor.forget(self._channel)
         self._channel.close()
-        gone = list(self.running.values())
-        self.running.clear()
-        for running in gone:
+        gone = [running for running in self.running.values() if running.child.kind != "probe"]
+        for running in self.running.values():
             self._release(running)
+        self.running.clear()
         if not self._closing:
             self._lost(gone)
 
@@ -184,13 +212,16 @@ class Spawner:
             if running.has_mail:
                 mail, inner = socket.socketpair()
                 fds.append(opened.enter_context(inner))
+            if running.child.care is not None:
+                care = running.child.care
+                running.watch = Watch(running, care, self, self._reactor, self._run_dir)
             spawn = Spawn(
                 running.serial,
                 running.process,
                 running.path,
                 running.child,
                 role=role_of(running.child),
-                notify=self._open_notify(running),
+                notify=running.watch.notify_path if running.watch is not None else "",
                 node=self._node,
                 fds=len(fds),
                 extra=extra,
@@ -207,6 +238,8 @@ class Spawner:
     def stop(self, running: Running, shutdown: float | str) -> None:
         """Ask it to end and see to it that it does; the owner hears `ended`."""
         running.told = True
+        if running.watch is not None:
+            running.watch.stop()
         if shutdown == "brutal_kill":
             self.kill(running)
             return
@@ -230,8 +263,10 @@ class Spawner:
 
     def _forked(self, running: Running, pid: int, text: str) -> None:
         running.os_pid = pid
+        if running.watch is not None:
+            running.watch.forked()
         if running.ready:
-            self._began(running)
+            self.is_ready(running)
         if pid == 0 and self.running.pop(running.serial, None) is not None:
             self._release(running)
             running.owner.ended(running, Reason("crash", text))
@@ -255,20 +290,39 @@ class Spawner:
                 continue
             match _from_worker(frame):
                 case Began():
-                    self._began(running)
+                    self._initialised(running)
+                case Pong() | Answered() as answer:
+                    if running.watch is not None:
+                        running.watch.heard(answer)
                 case Ignored():
                     running.settled = True
                     running.owner.ignored(running)
                 case Ended(reason):
                     running.said = reason
 
-    def _began(self, running: Running) -> None:
+    def _initialised(self, running: Running) -> None:
+        if running.watch is None:
+            self.is_ready(running)
+        elif not running.told and running.verdict is None:
+            running.watch.initialised()
+
+    def is_ready(self, running: Running) -> None:
+        """It counts as started."""
         running.ready = True  # a quick child may say so before the zygote has told its pid
         if running.os_pid and not running.began and not running.settled:
             running.began = True
-            if not running.told:  # else the timer is the one that ends it
-                self._clear_timer(running)
+            if running.watch is not None:
+                running.watch.began()
             running.owner.began(running)
+
+    def condemn(self, running: Running, reason: Reason) -> None:
+        """Kill it; its supervisor hears this reason."""
+        running.verdict = reason
+        self.kill(running)
+
+    def execute(self, child: WireChild, owner: Owner) -> Running:
+        """Run a command once, beside the tree; the owner hears of its end."""
+        return self.spawn(child, "", owner)[0]
 
     def _reaped(self, running: Running, status: int) -> None:
         self._drain(running)
@@ -292,9 +346,8 @@ class Spawner:
         if running.control is not None:
             self._reactor.forget(running.control)
             running.control.close()
-        if running.notify is not None:
-            running.notify.close()
-            running.notify = None
+        if running.watch is not None:
+            running.watch.stop()
 
     def _set_timer(self, running: Running, seconds: float, then: Callable[[], None]) -> None:
         self._clear_timer(running)
@@ -305,26 +358,11 @@ class Spawner:
             running.timer.cancel()
             running.timer = None
 
-    # ------------------------------------------------------------ programs
-
     def _hung_up(self, running: Running) -> None:
         """A program's control socket closes when it is executed (a failure is said first)."""
-        if running.child.kind == "program" and running.said is None and not running.child.ready:
-            self._began(running)
+        if running.child.kind == "program" and running.said is None:
+            self._initialised(running)
 
-    def _open_notify(self, running: Running) -> str:
-        """The address of a program's NOTIFY_SOCKET, where it is to say that it is ready."""
-        if running.child.ready != "notify":
-            return ""
-        path = os.path.join(self._run_dir, f"notify-{running.serial}")
-        running.notify = NotifySocket(self._reactor, path, lambda: self._began(running))
-        self._set_timer(running, running.child.ready_timeout, lambda: self._not_ready(running))
-        return path
-
-    def _not_ready(self, running: Running) -> None:
-        seconds = running.child.ready_timeout
-        running.said = Reason("crash", f"not ready after {seconds:g} s (no READY=1 by sd_notify)")
-        self.kill(running)
 
 
 def _raise_open_files() -> int:

@@ -7,13 +7,14 @@ that is wrong with it at once.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from otp import sizes
+from otp.care import Liveness, Ready, made
+from otp.durations import normalise
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]
@@ -21,17 +22,6 @@ AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 Start: TypeAlias = type | Callable[..., Any] | str
 
 SHUTDOWN_WORDS = ("brutal_kill", "infinity")
-_INT_MAX = 2**53  # beyond it a float is not the same number
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h)?")
-
-
-def seconds(text: str) -> float:
-    """A duration such as "5s", "200ms", "1.5m", "1h" or "5" in seconds; else a ValueError."""
-    found = _DURATION.fullmatch(text)
-    if not found:
-        raise ValueError(f"{text!r} is not a duration: write seconds, or 200ms, 5s, 1m, 1h")
-    return float(found[1]) * _UNITS[found[2] or "s"]
 
 
 class _Started(msgspec.Struct, frozen=True):
@@ -46,15 +36,18 @@ class ChildSpec(_Started, frozen=True, kw_only=True):
 
     `start` is a class, a function, or text "module:Class". `shutdown` is how long the child may
     take to stop before it is killed; durations are seconds or text ("200ms") and are floats once
-    the struct is made. `name` registers the child under a name besides its path. `env`, `cwd`,
-    `ready` (wait for sd_notify's READY=1, at most `ready_timeout`) and `stop_signal` are for
-    commands; `env` and `cwd` for workers too.
+    the struct is made. `name` registers the child under a name besides its path. `stop_signal` is
+    for commands; `env` and `cwd` for workers too.
 
     So are these: `env_file` (see `envfile`; read when the tree is loaded, `env` goes before it),
     `user` ("www-data", "1000:1000"; needs root; HOME, USER and LOGNAME follow it), `umask` (text,
     octal: "022"), `nice` (from -20 to 19), `rlimits` (see `limits.RLIMITS`; whole numbers, sizes
     such as "512M", or "infinity"; soft and hard), `stdin` (a file; by default nothing can be read),
     `memory_max` (bytes or "512M": the child with all below it is killed when it has more).
+
+    `ready` says when it counts as started ("notify", or see `Ready`), `liveness` what must stay
+    true of it (see `Liveness`). For workers: `heartbeat`, how long their loop may take to answer
+    before they count as hung and are killed; `start_timeout`, how long `__init__` may take.
     """
 
     args: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -65,8 +58,6 @@ class ChildSpec(_Started, frozen=True, kw_only=True):
     shutdown: float | str = 5.0
     significant: bool = False
     name: str | None = None
-    ready: Literal["notify"] | None = None
-    ready_timeout: float | str = 30.0
     stop_signal: str = "SIGTERM"
     env_file: str | None = None
     user: str | None = None
@@ -75,10 +66,18 @@ class ChildSpec(_Started, frozen=True, kw_only=True):
     rlimits: dict[str, int | str] = msgspec.field(default_factory=dict)
     stdin: str | None = None
     memory_max: int | str | None = None
+    ready: Ready | Mapping[str, Any] | Literal["notify"] | None = None
+    liveness: Liveness | Mapping[str, Any] | None = None
+    heartbeat: float | str | None = None
+    start_timeout: float | str = "infinity"
 
     def __post_init__(self) -> None:
-        _normalise(self, durations=("shutdown", "ready_timeout"), sequences=("command",))
+        durations = ("shutdown", "heartbeat", "start_timeout")
+        normalise(self, durations=durations, sequences=("command",))
         msgspec.structs.force_setattr(self, "memory_max", sizes.normal(self.memory_max))
+        ready = {"notify": True} if self.ready == "notify" else self.ready
+        msgspec.structs.force_setattr(self, "ready", made(Ready, ready))
+        msgspec.structs.force_setattr(self, "liveness", made(Liveness, self.liveness))
 
 
 class TopologySpec(msgspec.Struct, frozen=True):
@@ -105,7 +104,9 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     `listen` ("127.0.0.1:7000") is where other nodes reach it, `peers` their names and addresses,
     `topologies` the placement of each `Via` group, `preload` modules that the zygote imports. Nodes
     know each other by `authkey_file` or, off loopback always, by the certificates of `tls`;
-    `insecure: true` is what a network takes where everybody may read and forge all messages.
+    `insecure: true` is what a network takes where everybody may read and forge all messages. A
+    mailroom that does not answer for `heartbeat` seconds is replaced; a zygote is told to go on,
+    and at last killed.
     """
 
     name: str = "local"
@@ -117,9 +118,10 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: str | None = None
     tls: TlsFiles | None = None
     insecure: bool = False
+    heartbeat: float | str = 10.0
 
     def __post_init__(self) -> None:
-        _normalise(self, sequences=("preload",))
+        normalise(self, durations=("heartbeat",), sequences=("preload",))
 
 
 class Supervisor(msgspec.Struct, frozen=True):
@@ -142,7 +144,7 @@ class Supervisor(msgspec.Struct, frozen=True):
     node: NodeOptions | None = None
 
     def __post_init__(self) -> None:
-        _normalise(self, durations=("shutdown", "max_seconds"), sequences=("children",))
+        normalise(self, durations=("shutdown", "max_seconds"), sequences=("children",))
 
 
 Spec: TypeAlias = ChildSpec | Supervisor
@@ -157,20 +159,3 @@ def paths(tree: Supervisor) -> Iterator[tuple[str, Spec]]:
         yield child.id, child
         if isinstance(child, Supervisor):
             yield from ((f"{child.id}/{path}", spec) for path, spec in paths(child))
-
-
-def _normalise(
-    spec: msgspec.Struct, *, durations: Sequence[str] = (), sequences: Sequence[str] = ()
-) -> None:
-    """Text to seconds, lists to tuples; what cannot be converted is left for `check` to name."""
-    for field in durations:
-        msgspec.structs.force_setattr(spec, field, _as_seconds(getattr(spec, field)))
-    for field in sequences:
-        if isinstance(value := getattr(spec, field), list):
-            msgspec.structs.force_setattr(spec, field, tuple(value))
-
-
-def _as_seconds(value: Any) -> Any:
-    if isinstance(value, str) and _DURATION.fullmatch(value):
-        return seconds(value)
-    return float(value) if type(value) is int and abs(value) < _INT_MAX else value

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from otp import codec, envfile, pickling, sizes, users
+from otp import codec, envfile, pickling, sizes, users, wire_care
 from otp.checks import check
 from otp.errors import StartError
 from otp.gen_server import GenServer
@@ -73,11 +73,10 @@ def _wire_child(spec: ChildSpec, **kind: Any) -> WireChild:
         shutdown=spec.shutdown,
         significant=spec.significant,
         name=spec.name or "",
-        ready=spec.ready or "",
-        ready_timeout=float(spec.ready_timeout),
         stop_signal=signal.Signals[spec.stop_signal].value,
         outfit=_outfit(spec, user),
         memory_max=int(spec.memory_max or 0),
+        care=wire_care.care(spec),
         **kind,
     )
 

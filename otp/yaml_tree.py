@@ -17,7 +17,8 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from otp.checks import Where, faults
+from otp.care_checks import Where
+from otp.checks import faults
 from otp.errors import Problem, SpecError
 from otp.spec import ChildSpec, NodeOptions, Spec, Supervisor, TlsFiles, TopologySpec
 from otp.words import did_you_mean, shown
@@ -208,15 +209,24 @@ def _values(node: Node) -> Any:
     return {} if is_null(node) else core(node)
 
 
+def _care(node: Node) -> Any:
+    """`ready`, `liveness`: a mapping (its keys are checked with the tree) or a single word."""
+    if not isinstance(node, Table):
+        return _field(node)
+    return {key: _CARE.get(key, core)(entry.value) for key, entry in node.entries.items()}
+
+
 Readers = Mapping[str, Callable[[Node], Any]]
+_CARE: Readers = {"tcp": _field, "http": _field, "exec": _texts, "call": _field}
 _COMMON: Readers = {
     "id": _field, "restart": _field, "shutdown": core, "significant": core, "name": _field,
 }  # fmt: skip
 _CHILD: Readers = {
     **_COMMON, "start": _field, "args": _values, "command": _texts, "env": _text_table,
-    "cwd": _field, "ready": _field, "ready_timeout": core, "stop_signal": _field,
+    "cwd": _field, "stop_signal": _field,
     "env_file": _file, "user": _field, "umask": _field, "nice": core, "rlimits": _values,
     "stdin": _file, "memory_max": core,
+    "ready": _care, "liveness": _care, "heartbeat": core, "start_timeout": core,
 }  # fmt: skip
 _SUPERVISOR: Readers = {
     **_COMMON, "strategy": _field, "max_restarts": core, "max_seconds": core,
@@ -224,7 +234,7 @@ _SUPERVISOR: Readers = {
 }  # fmt: skip
 _NODE: Readers = {
     "name": _field, "listen": _field, "peers": _text_table, "authkey_file": _field,
-    "preload": _texts, "run_dir": _field, "insecure": core,
+    "preload": _texts, "run_dir": _field, "insecure": core, "heartbeat": core,
 }  # fmt: skip
 _TLS: Readers = {"cert": _field, "key": _field, "ca": _field}
 _TOPOLOGY: Readers = {"start": _field, "args": _values}

@@ -23,7 +23,19 @@ from typing import NoReturn
 import msgspec
 
 from otp.child import become
-from otp.frames import Control, Forked, Kill, Preload, Reaped, Restarted, Spawn, Unforkable, Warm
+from otp.frames import (
+    Control,
+    Forked,
+    Kill,
+    Ping,
+    Pong,
+    Preload,
+    Reaped,
+    Restarted,
+    Spawn,
+    Unforkable,
+    Warm,
+)
 from otp.kin import OwnChildren
 from otp.prepared import warm
 from otp.reactor import Descriptor, Reactor, Timer
@@ -39,7 +51,7 @@ STRAYS_PAUSE_SECONDS = 0.005
 """Between two looks at /proc while strays are dying."""
 
 _encode = msgspec.msgpack.encode
-_decode = msgspec.msgpack.Decoder(Preload | Spawn | Kill).decode
+_decode = msgspec.msgpack.Decoder(Preload | Spawn | Kill | Ping).decode
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # Not every kernel is built with it; looking at all processes is slower and as good.
@@ -158,6 +170,8 @@ class Zygote:
                     self._spawn(spawn, frame)
                 case Kill(serial, number):
                     self._signal(serial, number)
+                case Ping(serial):
+                    self._tell(Pong(serial))
 
     def _tell(self, message: Control) -> None:
         self._node.send(_encode(message))

@@ -60,6 +60,7 @@ class Processes:
             node="here",
             creation="c",
             run_dir=self._folder.name,
+            heartbeat=REST_SECONDS_MAX,
             lost=lambda gone: self._failed("the zygote died"),
             warm=self._is_warm,
             fault=self._failed,

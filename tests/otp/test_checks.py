@@ -109,8 +109,6 @@ WRONG: list[tuple[Supervisor, str]] = [
     (root(program(env={"A=B": ""})), "'A=B' is not the name of an environment variable"),
     (root(program(env=["A=B"])), "root/a.env: a list is not a mapping"),
     (root(program(cwd=7)), "root/a.cwd: 7 is not text"),
-    (root(program(ready="tcp")), "root/a.ready: 'tcp' is not a way to be ready: use notify"),
-    (root(program(ready_timeout=0)), "root/a.ready_timeout: 0.0 is not a duration above 0"),
     (root(program(stop_signal="TERM")), "root/a.stop_signal: 'TERM' is not a signal such as"),
     (root(program(env_file=7)), "root/a.env_file: 7 is not text"),
     (root(program(env_file="/no/such")), "root/a.env_file: /no/such cannot be read: No such file"),
@@ -144,7 +142,6 @@ WRONG: list[tuple[Supervisor, str]] = [
     # combinations
     (root(worker(start=None)), "root/a: 'a' has neither `start` (a class) nor `command`"),
     (root(worker(command=["true"])), "root/a.command: `start` and `command` exclude each other"),
-    (root(worker(ready="notify")), "root/a.ready: only a `command` has `ready`"),
     (root(program(args={"n": 1})), "root/a.args: only a `start` has `args`"),
     (root(worker(), worker()), "root/a.id: child 1 of 'root' has the id 'a' already"),
     (root(worker(), Supervisor("a")), "root/a.id: child 1 of 'root' has the id 'a' already"),
@@ -267,7 +264,7 @@ def test_the_root_must_be_a_supervisor() -> None:
 @pytest.mark.parametrize(
     ("spec", "rules", "elsewhere"),
     [
-        (ChildSpec, CHILD, set()),
+        (ChildSpec, CHILD, {"ready", "liveness"}),
         (Supervisor, SUPERVISOR, {"node"}),
         (NodeOptions, NODE, {"tls"}),
         (TlsFiles, TLS, set()),

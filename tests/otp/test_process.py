@@ -13,6 +13,7 @@ import pytest
 import otp
 from otp import inbox, mail
 from otp.codec import decode_envelope, encode
+from otp.endings import Killed, ShutDown
 from otp.frames import (
     CALL,
     CAST,
@@ -36,7 +37,7 @@ from otp.frames import (
     Rewire,
 )
 from otp.messages import Exit
-from otp.process import Killed, Process, ShutDown
+from otp.process import Process
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket
 
 PID = "<1.1@a>"

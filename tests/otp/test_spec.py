@@ -5,23 +5,8 @@ import pickle
 
 import pytest
 
-from otp.spec import ChildSpec, NodeOptions, Supervisor, TopologySpec, paths, seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("5s", 5.0), ("200ms", 0.2), ("1m", 60.0), ("1.5h", 5400.0), ("7", 7.0), ("0s", 0.0)],
-)
-def test_durations_have_units(text: str, expected: float) -> None:
-    assert seconds(text) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "5 s", "s", "-1s", "5x", "1e3", "5S", "\u0665s", "9" * 20 + "s"]
-)
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a duration"):
-        seconds(text)
+from otp.care import Liveness, Ready
+from otp.spec import ChildSpec, NodeOptions, Supervisor, TopologySpec, paths
 
 
 def test_the_defaults_are_those_of_otp() -> None:
@@ -33,12 +18,21 @@ def test_the_defaults_are_those_of_otp() -> None:
 
 
 def test_text_durations_whole_numbers_and_lists_get_one_form() -> None:
-    child = ChildSpec("a", command=["x"], shutdown="200ms", ready_timeout="1m")
-    assert (child.command, child.shutdown, child.ready_timeout) == (("x",), 0.2, 60.0)
+    child = ChildSpec("a", command=["x"], shutdown="200ms", heartbeat="1m")
+    assert (child.command, child.shutdown, child.heartbeat) == (("x",), 0.2, 60.0)
     parent = Supervisor("root", [child], max_seconds=60, shutdown="10s")
     assert (parent.children, parent.max_seconds, parent.shutdown) == ((child,), 60.0, 10.0)
     assert isinstance(parent.max_seconds, float)
     assert NodeOptions(preload=["json"]).preload == ("json",)
+
+
+def test_a_mapping_is_as_good_as_the_struct_that_it_stands_for() -> None:
+    ready = {"exec": ["true"], "timeout": "1m"}
+    child = ChildSpec("a", command=["x"], ready=ready, liveness={"tcp": "127.0.0.1:1"})
+    assert child.ready == Ready(exec=("true",), timeout=60.0)
+    assert child.liveness == Liveness(tcp="127.0.0.1:1", interval=10.0, timeout=5.0, failures=3)
+    assert ChildSpec("a", command=["x"], ready="notify").ready == Ready(notify=True)
+    assert ChildSpec("a", command=["x"], ready={"tpc": "1"}).ready == {"tpc": "1"}, "for `check`"
 
 
 @pytest.mark.parametrize("word", ["brutal_kill", "infinity"])

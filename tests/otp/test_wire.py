@@ -11,7 +11,7 @@ import pytest
 from otp import pickling, wire
 from otp.errors import SpecError
 from otp.gen_server import GenServer
-from otp.messages import StartChild, WireChild, WireSupervisor
+from otp.messages import StartChild, WireCare, WireChild, WireProbe, WireSupervisor
 from otp.spec import ChildSpec, Supervisor, TopologySpec
 
 
@@ -78,11 +78,11 @@ def test_every_option_of_a_child_arrives() -> None:
 
 def test_a_program_has_a_command_and_no_payload() -> None:
     made = wire.child(
-        ChildSpec("p", command=["a", "b"], ready="notify", ready_timeout=3, stop_signal="SIGINT")
+        ChildSpec("p", command=["a", "b"], ready="notify", stop_signal="SIGINT")
     )
     assert isinstance(made, WireChild)
     assert (made.kind, made.command, made.payload) == ("program", ("a", "b"), b"")
-    assert (made.ready, made.ready_timeout, made.stop_signal) == ("notify", 3.0, 2)
+    assert (made.care, made.stop_signal) == (WireCare(WireProbe("notify")), 2)
 
 
 def test_a_start_that_is_nowhere_is_told() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from otp.care import Liveness, Ready
 from otp.errors import SpecError
 from otp.spec import ChildSpec, NodeOptions, Supervisor, TlsFiles, TopologySpec
 from otp.yaml_tree import INCLUDE_DEPTH_MAX, load, loads
@@ -29,8 +30,8 @@ children:
     id: cache
     command: [redis-server, --port, 6390, on, 0755, ~]
     env: {VERSION: 1.10, DEBUG: on, EMPTY: ""}
-    ready: notify
-    ready_timeout: 1m
+    ready: {exec: [redis-cli, ping], timeout: 1m}
+    liveness: {tcp: 127.0.0.1:6390, interval: 5s, failures: 2}
     shutdown: 200ms
     restart: transient
     significant: true
@@ -57,8 +58,8 @@ CACHE = ChildSpec(
     "cache",
     command=["redis-server", "--port", "6390", "on", "0755", "~"],
     env={"VERSION": "1.10", "DEBUG": "on", "EMPTY": ""},
-    ready="notify",
-    ready_timeout=60.0,
+    ready=Ready(exec=["redis-cli", "ping"], timeout=60.0),
+    liveness=Liveness(tcp="127.0.0.1:6390", interval=5.0, failures=2),
     shutdown=0.2,
     restart="transient",
     significant=True,

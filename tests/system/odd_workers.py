@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import otp
+from otp.notify import notify_ready
 from tests.system.workers import Pid, wait_for_ever
 
 # ---------------------------------------------------------------- starts that fail
@@ -63,6 +64,14 @@ def fails() -> None:
 
 
 def waits() -> None:
+    wait_for_ever()
+
+
+def notifies(file: str) -> None:
+    """Says by sd_notify that it is ready, once the file is there."""
+    while not os.path.exists(file):
+        os.sched_yield()
+    notify_ready(os.environ["NOTIFY_SOCKET"])
     wait_for_ever()
 
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import otp
-from otp.node import OWN_PARTS
+from otp.node import MAILROOM_RESTARTS_MAX
 from otp.testing import Start, eventually
 from tests.system import workers as w
 from tests.system.help import MAILROOM_TREE as TREE
@@ -80,7 +80,7 @@ def test_a_frozen_mailroom_holds_nobody_for_ever(otp_start: Start) -> None:
 
 def test_a_mailroom_that_dies_again_and_again_ends_the_node(otp_start: Start) -> None:
     node = otp_start(TREE)
-    for _ in range(OWN_PARTS.max_restarts + 1):
+    for _ in range(MAILROOM_RESTARTS_MAX + 1):
         # The last death takes the node along.
         with (
             contextlib.suppress(otp.OtpError, EOFError, OSError),

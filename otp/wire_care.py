@@ -1,0 +1,40 @@
+"""From what a person writes of a child's care to what a node holds of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from otp import codec
+from otp.care import Liveness, Ready, ways
+from otp.care_checks import request_of
+from otp.messages import WireCare, WireProbe
+from otp.spec import ChildSpec
+
+
+def care(spec: ChildSpec) -> WireCare | None:
+    """Nothing where nothing is asked for: such a child costs nothing more."""
+    made = WireCare(
+        ready=_probe(spec.ready),
+        liveness=_probe(spec.liveness),
+        heartbeat=float(spec.heartbeat or 0),
+        start_timeout=0.0 if spec.start_timeout == "infinity" else float(spec.start_timeout),
+    )
+    return None if made == WireCare() else made
+
+
+def _probe(spec: Any) -> WireProbe | None:
+    if spec is None:
+        return None
+    assert isinstance(spec, Ready | Liveness), "a checked spec has no other"
+    (how,) = ways(spec)
+    how_encoded, body = (0, b"") if spec.call is None else codec.dump(request_of(spec.call))
+    return WireProbe(
+        how=how,
+        target=spec.tcp or spec.http or "",
+        command=tuple(spec.exec or ()),
+        request=body,
+        codec=how_encoded,
+        timeout=float(spec.timeout),
+        interval=float(spec.interval),
+        failures=getattr(spec, "failures", 1),
+    )
