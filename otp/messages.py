@@ -10,6 +10,8 @@ from typing import Generic, Literal, NewType, TypeVar
 
 import msgspec
 
+from otp.wire_parts import WireCare
+
 R = TypeVar("R")
 
 Pid = NewType("Pid", str)
@@ -186,28 +188,6 @@ class Outfit(msgspec.Struct, frozen=True):
     nice: int | None = None
     rlimits: dict[str, int] = {}
     stdin: str = ""
-
-
-class WireProbe(msgspec.Struct, frozen=True):
-    """A `Ready` or `Liveness` spec; `request` is an encoded one, for a worker to answer."""
-
-    how: str
-    target: str = ""
-    command: tuple[str, ...] = ()
-    request: bytes = b""
-    codec: int = 0
-    timeout: float = 30.0
-    interval: float = 0.2
-    failures: int = 1
-
-
-class WireCare(msgspec.Struct, frozen=True):
-    """How a node watches one child; 0 seconds: not at all."""
-
-    ready: WireProbe | None = None
-    liveness: WireProbe | None = None
-    heartbeat: float = 0.0
-    start_timeout: float = 0.0
 
 
 class WireChild(msgspec.Struct, frozen=True, tag="child"):

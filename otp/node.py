@@ -34,7 +34,6 @@ from otp.messages import (
     PeerUp,
     Reason,
     Report,
-    WireCare,
     WireChild,
     WireSupervisor,
 )
@@ -46,6 +45,7 @@ from otp.requests import to_op, to_reply
 from otp.running import Running
 from otp.spawner import Spawner
 from otp.supervisor import AUTO_SHUTDOWN, Shell, Unit
+from otp.wire_parts import WireCare
 from otp.zygote import kill_all_below, reaped, subreaper
 
 ZYGOTE_FAULTS_MAX, ZYGOTE_FAULTS_SECONDS = 5, 60.0

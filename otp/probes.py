@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from otp import targets
-from otp.messages import WireProbe
 from otp.notify import NotifySocket
 from otp.reactor import Reactor, Timer
+from otp.wire_parts import WireProbe
 
 Heard = Callable[[str], None]
 End = Callable[[], object]

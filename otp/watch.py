@@ -15,10 +15,11 @@ import msgspec
 from otp import probes
 from otp.frames import Answered, Ask, Control, Ping, Pong
 from otp.heartbeat import Heartbeat
-from otp.messages import Reason, WireCare, WireChild
+from otp.messages import Reason, WireChild
 from otp.probes import End, Heard, Probe
 from otp.reactor import Reactor, Timer
 from otp.running import Running
+from otp.wire_parts import WireCare
 
 
 class Spawner(Protocol):

@@ -7,8 +7,8 @@ from typing import Any
 from otp import codec
 from otp.care import Liveness, Ready, ways
 from otp.care_checks import request_of
-from otp.messages import WireCare, WireProbe
 from otp.spec import ChildSpec
+from otp.wire_parts import WireCare, WireProbe
 
 
 def care(spec: ChildSpec) -> WireCare | None:

@@ -11,8 +11,9 @@ import pytest
 from otp import pickling, wire
 from otp.errors import SpecError
 from otp.gen_server import GenServer
-from otp.messages import StartChild, WireCare, WireChild, WireProbe, WireSupervisor
+from otp.messages import StartChild, WireChild, WireSupervisor
 from otp.spec import ChildSpec, Supervisor, TopologySpec
+from otp.wire_parts import WireCare, WireProbe
 
 
 class Server(GenServer):
