@@ -101,6 +101,7 @@ class Boot(msgspec.Struct, frozen=True):
     detached: bool = False
     tls: TlsPem | None = None
     heartbeat: float = 10.0
+    isolation: Literal["none", "pidns"] = "none"
 
 
 # ---------------------------------------------------------------- node <-> zygote, node <-> worker

@@ -267,6 +267,7 @@ def make_boot(tree: Supervisor, *, log: str = "none", **options: Any) -> Boot:
         peers=chosen.peers,
         topologies={group: wire.topology(spec) for group, spec in chosen.topologies.items()},
         preload=tuple(chosen.preload),
+        isolation=chosen.isolation,
         sys_path=tuple(sys.path),
         log=log,  # type: ignore[arg-type]
         tls=read_tls(chosen),

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from otp import isolation
 from otp.codec import encode
 from otp.control import Connection, ControlServer, Responder
 from otp.frames import INFO, MSGPACK, Boot, BootResult, Envelope, Failure
@@ -93,6 +94,7 @@ class Node:
             lost=self._zygote_lost,
             warm=self._warm,
             fault=self.fault,
+            isolated=boot.isolation == "pidns",
         )
         self._shell = Shell(self._reactor, self._spawner, self, self._creation, boot.name)
         self._asked = Requests(self, boot, self._spawner, self._shell)
@@ -120,9 +122,9 @@ class Node:
             self.mailroom.open()
             self._control.listen(os.path.join(self._boot.run_dir, "control.sock"))
         except OSError as error:
-            self._boot_failed(str(error))
-            self._leave_run_dir()
-            return 1
+            return self._not_even_begun(str(error))
+        if self._boot.isolation == "pidns" and (problem := isolation.problem()):
+            return self._not_even_begun(problem)
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in (*_stop_signals(), signal.SIGCHLD):
@@ -134,6 +136,11 @@ class Node:
         self._reactor.run()
         self._end()
         return self._exit_code
+
+    def _not_even_begun(self, text: str) -> int:
+        self._boot_failed(text)
+        self._leave_run_dir()
+        return 1
 
     def stop(self) -> None:
         """Stop the tree in reverse order, then the node; asked again, nothing more happens."""

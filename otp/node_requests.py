@@ -105,7 +105,7 @@ class Requests:
             responder.fail(Failure("undecodable", f"there is no signal {number}"))
             return
         if path == "zygote":
-            pid = self._spawner.zygote.pid
+            pid = self._spawner.zygote_pid
             kill_quietly(pid, number)
             responder.reply(pid)
             return

@@ -19,7 +19,7 @@ from otp.supervisor import AUTO_SHUTDOWN, Unit
 
 def process_infos(node: str, spawner: Spawner, roots: list[Unit]) -> list[ProcessInfo]:
     """Every process of the node, parents before children, in start order."""
-    own, zygote = os.getpid(), spawner.zygote.pid
+    own, zygote = os.getpid(), spawner.zygote_pid
     rows = [
         ProcessInfo(node, "node", "running", own, "", 0, started_at(own)),
         ProcessInfo("zygote", "zygote", "running", zygote, "", 0, started_at(zygote)),

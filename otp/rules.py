@@ -129,8 +129,8 @@ _COMMON: dict[str, Rule] = {
     "id": ID,
     "restart": _choice("restart type", "permanent", "transient", "temporary"),
     "shutdown": _rule(
-        "a time to stop in: use seconds, 200ms, 5s, 1m, brutal_kill or infinity",
-        lambda v: _is_seconds(v) or (isinstance(v, str) and v in SHUTDOWN_WORDS),
+        "a time to stop in: use seconds above 0, 200ms, 5s, 1m, brutal_kill or infinity",
+        lambda v: (_is_seconds(v) and v > 0) or (isinstance(v, str) and v in SHUTDOWN_WORDS),
     ),
     "significant": _rule("true or false", lambda v: isinstance(v, bool)),
     "name": _optional(_NAME),
@@ -183,6 +183,7 @@ NODE: dict[str, Rule] = {
     "run_dir": _optional(TEXT),
     "insecure": _rule("true or false", lambda v: isinstance(v, bool)),
     "heartbeat": _PERIOD,
+    "isolation": _choice("way of isolation", "none", "pidns"),
 }
 TLS: dict[str, Rule] = {"cert": TEXT, "key": TEXT, "ca": TEXT}
 _WAYS: dict[str, Rule] = {

@@ -11,11 +11,11 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 
 import msgspec
 
+from otp import isolation
 from otp.codec import encode
 from otp.frames import (
     Answered,
@@ -44,7 +44,7 @@ from otp.reactor import Reactor
 from otp.running import Owner, Running, end_reason, role_of
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
 from otp.watch import Watch
-from otp.zygote import kill_quietly
+from otp.zygote import children, command, kill_quietly
 
 OPEN_FILES_MAX = 1_048_576
 """As many descriptors as a node takes where it may have any number."""
@@ -69,11 +69,13 @@ class Spawner:
         lost: Callable[[list[Running]], None],
         warm: Callable[[], None],
         fault: Callable[[str], None],
+        isolated: bool = False,
     ) -> None:
         self._reactor = reactor
         self._node, self._creation, self._run_dir = node, creation, run_dir
         self._lost, self._warm, self._fault = lost, warm, fault
         self._heartbeat = heartbeat
+        self._isolated = isolated
         self._serial = 0
         self._open_files = _raise_open_files()
         self._preload: Preload
@@ -90,9 +92,10 @@ class Spawner:
         """Execute a fresh zygote; `warm` is called when it is ready to fork."""
         ours, theirs = socket.socketpair()
         self._preload = Preload(modules, path, self._open_files)
+        fd = theirs.fileno()
         self.zygote = subprocess.Popen(
-            [sys.executable, "-P", "-m", "otp.zygote", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            isolation.command(fd) if self._isolated else command(fd),
+            pass_fds=[fd],
             process_group=0,  # a kill of the node's group must not take both: it cleans up after it
             stdin=subprocess.DEVNULL,  # several readers of one terminal would steal from each other
         )
@@ -109,7 +112,13 @@ class Spawner:
 
     def wake_zygote(self) -> None:
         """Without it nothing can be stopped: it goes on if somebody has stopped it (SIGSTOP)."""
-        kill_quietly(self.zygote.pid, signal.SIGCONT)
+        kill_quietly(self.zygote_pid, signal.SIGCONT)
+
+    @property
+    def zygote_pid(self) -> int:
+        """The process that forks, which is not our child where a keeper stands between."""
+        below = children(self.zygote.pid) if self._isolated else None
+        return min(below) if below else self.zygote.pid
 
     def stop_zygote(self) -> None:
         """Everything below ends: the zygote kills what is left when we hang up."""

@@ -19,6 +19,7 @@ from otp.durations import normalise
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
+Isolation: TypeAlias = Literal["none", "pidns"]
 Start: TypeAlias = type | Callable[..., Any] | str
 
 SHUTDOWN_WORDS = ("brutal_kill", "infinity")
@@ -107,6 +108,8 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     `insecure: true` is what a network takes where everybody may read and forge all messages. A
     mailroom that does not answer for `heartbeat` seconds is replaced; a zygote is told to go on,
     and at last killed.
+    `isolation` "pidns" puts all that the node starts into a PID namespace: even if node and zygote
+    are killed at the same moment, nothing is left.
     """
 
     name: str = "local"
@@ -119,6 +122,7 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsFiles | None = None
     insecure: bool = False
     heartbeat: float | str = 10.0
+    isolation: Isolation = "none"
 
     def __post_init__(self) -> None:
         normalise(self, durations=("heartbeat",), sequences=("preload",))

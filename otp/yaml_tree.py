@@ -235,6 +235,7 @@ _SUPERVISOR: Readers = {
 _NODE: Readers = {
     "name": _field, "listen": _field, "peers": _text_table, "authkey_file": _field,
     "preload": _texts, "run_dir": _field, "insecure": core, "heartbeat": core,
+    "isolation": _field,
 }  # fmt: skip
 _TLS: Readers = {"cert": _field, "key": _field, "ca": _field}
 _TOPOLOGY: Readers = {"start": _field, "args": _values}

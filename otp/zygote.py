@@ -36,6 +36,7 @@ from otp.frames import (
     Unforkable,
     Warm,
 )
+from otp.isolation import OuterPids
 from otp.kin import OwnChildren
 from otp.prepared import warm
 from otp.reactor import Descriptor, Reactor, Timer
@@ -135,6 +136,7 @@ class Zygote:
         self._serials: dict[int, int] = {}
         self._spares = Spares(self._reactor, self._fork_spare)
         self._kin = OwnChildren(children)
+        self._outer = OuterPids()
         self._held: list[tuple[float, Reaped]] = []
         self._chase: Timer | None = None
         self._open_files = 0
@@ -144,7 +146,8 @@ class Zygote:
     def run(self) -> None:
         """Serve until the node is gone."""
         subreaper()
-        _continue_when_orphaned()
+        if not self._outer.isolated:  # else it dies with its keeper, asleep or not
+            _continue_when_orphaned()
         signal.set_wakeup_fd(self._child_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -210,8 +213,9 @@ class Zygote:
         excluded = ",".join(sorted(self._excluded | {module}))
         os.environ["OTP_ZYGOTE_EXCLUDED"] = excluded
         self._node.sock.set_inheritable(True)
-        command = [sys.executable, "-P", "-m", "otp.zygote", str(self._node.fileno())]
-        os.execv(command[0], command)
+        self._outer.hand_on()
+        again = command(self._node.fileno())
+        os.execv(again[0], again)
 
     def _spawn(self, spawn: Spawn, frame: bytes) -> None:
         fds = [self._node.fds.popleft() for _ in range(spawn.fds)]
@@ -246,7 +250,7 @@ class Zygote:
     def _forked(self, serial: int, pid: int) -> None:
         self._pids[serial] = pid
         self._serials[pid] = serial
-        self._tell(Forked(serial, pid))
+        self._tell(Forked(serial, self._outer.of(pid)))
 
     def _in_child(self, job: Callable[[], tuple[Spawn, list[int]]]) -> NoReturn:
         zygote = os.getppid()
@@ -255,6 +259,7 @@ class Zygote:
         self._node.close()
         self._spares.close()
         self._kin.close()
+        self._outer.close()
         os.close(self._child_read)
         os.close(self._child_write)
         become(job, parent=zygote, open_files=self._open_files)
@@ -320,6 +325,11 @@ def _next_job(sock: socket.socket) -> tuple[Spawn, list[int]]:
     spawn = _decode(frame)
     assert isinstance(spawn, Spawn), "a spare gets nothing but jobs"
     return spawn, fds
+
+
+def command(fd: int) -> list[str]:
+    """What a node executes; the descriptor leads to it."""
+    return [sys.executable, "-P", "-m", "otp.zygote", str(fd)]
 
 
 def main() -> None:

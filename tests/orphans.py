@@ -27,6 +27,12 @@ def mark_session() -> str:
     return mark
 
 
+def marked(mark: str) -> list[psutil.Process]:
+    """The processes that carry this mark and run: what was started under it, wherever it is."""
+    found = [process for process in psutil.process_iter() if _has(process, mark)]
+    return [process for process in found if _is_running(process)]
+
+
 def survivors(mark: str, seconds: float | None = None) -> list[psutil.Process]:
     """The marked processes and descendants of ours that still run after at most `seconds`."""
     timeout = GONE_SECONDS_MAX if seconds is None else seconds

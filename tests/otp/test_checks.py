@@ -49,7 +49,7 @@ SOUND = [
     root(node=NodeOptions(listen="10.0.0.1:7000", peers={"b": "b:1"}, insecure=True)),
     root(ChildSpec("counter", Counter, args={"start": 10}), Supervisor("pool", max_restarts=10)),
     root(worker(shutdown="brutal_kill"), auto_shutdown="any_significant"),
-    root(worker(shutdown=0.0, name="a")),
+    root(worker(shutdown=0.1, name="a")),
     root(worker(name="far/off"), Supervisor("b", [worker(name="other")])),
     root(
         worker(significant=True, restart="transient"),
@@ -204,6 +204,10 @@ WRONG: list[tuple[Supervisor, str]] = [
     (root(node=NodeOptions(tls=FILES, insecure=True)), "root.node.insecure: `tls` and `insecure`"),
     (root(node=options(insecure=1)), "root.node.insecure: 1 is not true or false"),
     (root(node=NodeOptions(peers={"b/": "127.0.0.1:1"})), "root.node.peers.b/: 'b/' is not an id"),
+    (
+        root(node=NodeOptions(isolation="pid")),  # type: ignore[arg-type]
+        "root.node.isolation: 'pid' is not a way of isolation: use none or pidns; did you mean",
+    ),
     (root(node=NodeOptions(preload=["not_there"])), "root.node.preload.0: there is no module"),
     (
         root(node=NodeOptions(topologies={"g": "a:b"})),  # type: ignore[dict-item]

@@ -24,6 +24,7 @@ node:
   preload: [json]
   tls: {cert: a.pem, key: a.key, ca: ca.pem}
   insecure: false
+  isolation: pidns
 children:
   - {id: counter, start: "fractions:Fraction", args: {numerator: 10}, shutdown: brutal_kill}
   - &cache
@@ -100,6 +101,7 @@ def test_yaml_gives_the_same_structs_as_python() -> None:
             topologies={"election": TopologySpec("fractions:Fraction", {"numerator": 3})},
             tls=TlsFiles(cert="a.pem", key="a.key", ca="ca.pem"),
             preload=["json"],
+            isolation="pidns",
         ),
     )
 

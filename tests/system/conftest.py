@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from otp import testing
+from otp import isolation, testing
+
+
+@pytest.fixture(scope="session")
+def pidns() -> None:
+    """Skips the tests that isolate processes where that is not permitted."""
+    if why := isolation.problem():
+        pytest.skip(why)
 
 
 def pytest_configure(config: pytest.Config) -> None:

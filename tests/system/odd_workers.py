@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -163,3 +164,20 @@ class Parent(otp.GenServer):
 
     def handle_call(self, request: Kin | Pid, sender: otp.From[Any]) -> Any:
         return self.kin if isinstance(request, Kin) else os.getpid()
+
+
+def parent_of_a_stubborn_one(pid: int) -> None:
+    """Be a process in a session of its own whose child is in another."""
+    os.setsid()
+    if os.fork() == 0:
+        stubborn(pid)
+    wait_for_ever()
+
+
+class Clan(Parent):
+    """Has, besides, a program as a child and a grandchild, each in a session of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        program = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        self.kin += [program.pid, forked(parent_of_a_stubborn_one)]
