@@ -198,8 +198,9 @@ def test_a_certificate_names_a_node_whatever_letters_it_has(tmp_path: Path) -> N
     assert uri_of("MI-A-1") == "otp://MI-A-1" and uri_of("é%") == "otp://%C3%A9%25"
     long = "é" * 150
     certs.make(tmp_path, [long[:90]], days=1, hosts=["localhost"])
-    data = [(tmp_path / name).read_bytes() for name in (f"{long[:90]}.pem", f"{long[:90]}.key")]
-    pem = TlsPem(*data, (tmp_path / "ca.pem").read_bytes())
+    names = (f"{long[:90]}.pem", f"{long[:90]}.key", "ca.pem")
+    cert, key, ca = ((tmp_path / name).read_bytes() for name in names)
+    pem = TlsPem(cert, key, ca)
     assert problem_with(pem, long[:90]) == ""
     assert problem_with(pem, long) == f"the certificate is for {long[:90]}, not for {long}"
 
