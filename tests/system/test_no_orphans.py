@@ -235,8 +235,10 @@ with otp.start(tree()) as node:
 def host(request: pytest.FixtureRequest, mark: str) -> Iterator[subprocess.Popen[str]]:
     """A program that holds a node; it ends when its standard input is closed."""
     command = [sys.executable, "-c", HOST, request.param]
-    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environ(mark), text=True, **pipes) as process:  # type: ignore[call-overload]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environ(mark), text=True, stdin=pipe, stderr=pipe
+    ) as process:
         yield process
 
 
