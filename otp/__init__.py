@@ -53,6 +53,7 @@ from otp.messages import (
 )
 from otp.spec import (
     ChildSpec,
+    MetricsSpec,
     NodeOptions,
     Supervisor,
     TlsFiles,
@@ -88,6 +89,7 @@ __all__ = [
     "Ignore",
     "Liveness",
     "Message",
+    "MetricsSpec",
     "NoProcess",
     "NoReply",
     "Node",

@@ -17,6 +17,7 @@ from otp.rules import (
     CHILD,
     HOST_PORT,
     ID,
+    METRICS,
     NODE,
     RLIMIT,
     SUPERVISOR,
@@ -27,7 +28,15 @@ from otp.rules import (
     is_loopback,
     is_mapping,
 )
-from otp.spec import ChildSpec, NodeOptions, Spec, Supervisor, TlsFiles, TopologySpec
+from otp.spec import (
+    ChildSpec,
+    MetricsSpec,
+    NodeOptions,
+    Spec,
+    Supervisor,
+    TlsFiles,
+    TopologySpec,
+)
 from otp.words import did_you_mean, shown
 
 # Deeper trees are a mistake, or an attack on whoever walks them recursively.
@@ -250,6 +259,17 @@ def _node(options: NodeOptions, imports: bool) -> Iterator[Fault]:
     if is_mapping(options.topologies):
         for group, topology in options.topologies.items():
             yield from _topology(topology, ("node", "topologies", group), imports)
+    if options.metrics is not None:
+        yield from _metrics(options.metrics, ("node", "metrics"))
+
+
+def _metrics(metrics: Any, where: Where) -> Iterator[Fault]:
+    if not isinstance(metrics, MetricsSpec):
+        yield where, f"{shown(metrics)} is not a MetricsSpec, or text of the form host:port"
+        return
+    yield from _fields(metrics, where, METRICS)
+    if metrics.listen is None and metrics.textfile is None:
+        yield where, "neither `listen` (host:port) nor `textfile` (a path): metrics go nowhere"
 
 
 def _secrecy(options: NodeOptions) -> Iterator[Fault]:

@@ -28,7 +28,8 @@ from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket
 
 _PR_SET_CHILD_SUBREAPER = 36
 MAILROOM = "otp.mailroom:serve"
-"""By name, since a mailroom knows of nodes and clients and a child should not."""
+METRICS = "otp.metrics:serve"
+"""By name, since these know of nodes and clients and a child should not."""
 EXIT_CRASH = 1
 """The exit code of a worker that crashed; the reason went ahead over its control socket."""
 
@@ -78,6 +79,8 @@ def _run(spawn: Spawn, fds: list[int], parent: int) -> int:
     faults.arm()
     if spawn.role == "mailroom":
         return int(find(MAILROOM)(control))
+    if spawn.role == "metrics":
+        return int(find(METRICS)(control, spawn.child.payload))
     process = Process(
         Pid(spawn.process),
         spawn.path,

@@ -82,6 +82,16 @@ class BootResult(msgspec.Struct, frozen=True):
     text: str = ""
 
 
+class Exporting(msgspec.Struct, frozen=True):
+    """What an exporter of metrics is told: of which node, by which socket, and where they go."""
+
+    node: str
+    control: str
+    listen: str = ""
+    textfile: str = ""
+    interval: float = 15.0
+
+
 class Boot(msgspec.Struct, frozen=True):
     """What a node is told at its birth. `authkey` never appears in an argument or environment.
 
@@ -98,6 +108,7 @@ class Boot(msgspec.Struct, frozen=True):
     preload: tuple[str, ...] = ()
     sys_path: tuple[str, ...] = ()
     log: Literal["text", "json", "none"] = "text"
+    metrics: Exporting | None = None
     detached: bool = False
     tls: TlsPem | None = None
     heartbeat: float = 10.0
@@ -133,7 +144,7 @@ class Spawn(Control, frozen=True):
     process: str
     path: str
     child: WireChild
-    role: Literal["worker", "program", "mailroom", "probe"] = "worker"
+    role: Literal["worker", "program", "mailroom", "metrics", "probe"] = "worker"
     notify: str = ""
     node: str = ""
     fds: int = 1

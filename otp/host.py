@@ -25,12 +25,12 @@ import msgspec
 
 from otp import wire
 from otp.checks import check
-from otp.client import Channel
+from otp.client import Channel, socket_in
 from otp.codec import decode_envelope
 from otp.errors import NotRunning, OtpError, StartError
-from otp.frames import Boot, BootResult
+from otp.frames import Boot, BootResult, Exporting
 from otp.handle import Node
-from otp.spec import NodeOptions, Supervisor
+from otp.spec import MetricsSpec, NodeOptions, Supervisor
 from otp.tls_files import read_tls
 
 if TYPE_CHECKING:
@@ -274,7 +274,23 @@ def make_boot(tree: Supervisor, *, log: str = "none", **options: Any) -> Boot:
         heartbeat=float(chosen.heartbeat),
     )
     # The folder is made last, so that nothing is left of a start that went wrong before.
-    return msgspec.structs.replace(boot, run_dir=make_run_dir(chosen))
+    run_dir = make_run_dir(chosen)
+    return msgspec.structs.replace(boot, run_dir=run_dir, metrics=_exporting(chosen, run_dir))
+
+
+def _exporting(options: NodeOptions, run_dir: str) -> Exporting | None:
+    """What the exporter of the node's metrics is told; nothing where there is to be none."""
+    metrics = options.metrics
+    if metrics is None:
+        return None
+    assert isinstance(metrics, MetricsSpec), "checked, and text is made into one"
+    return Exporting(
+        node=options.name,
+        control=socket_in(run_dir, "control.sock"),
+        listen=metrics.listen or "",
+        textfile=os.path.abspath(metrics.textfile) if metrics.textfile else "",
+        interval=float(metrics.interval),
+    )
 
 
 def merge(options: NodeOptions, more: dict[str, Any]) -> NodeOptions:

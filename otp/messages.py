@@ -194,7 +194,7 @@ class WireChild(msgspec.Struct, frozen=True, tag="child"):
     """A worker's, function's or program's spec; `payload` is opaque to the node."""
 
     id: str
-    kind: Literal["server", "function", "program", "mailroom", "probe"] = "server"
+    kind: Literal["server", "function", "program", "mailroom", "metrics", "probe"] = "server"
     payload: bytes = b""
     module: str = ""
     command: tuple[str, ...] = ()

@@ -41,33 +41,22 @@ from otp.messages import (
 from otp.node_requests import Requests
 from otp.node_view import format_report
 from otp.notify import VARIABLE, notify_ready
+from otp.own_parts import is_own, leave_nothing, own_parts
 from otp.reactor import Descriptor, Reactor
 from otp.requests import to_op, to_reply
 from otp.running import Running
 from otp.spawner import Spawner
 from otp.supervisor import AUTO_SHUTDOWN, Shell, Unit
-from otp.wire_parts import WireCare
 from otp.zygote import kill_all_below, reaped, subreaper
 
 ZYGOTE_FAULTS_MAX, ZYGOTE_FAULTS_SECONDS = 5, 60.0
 """So many lost zygotes within so many seconds end the node."""
 END_SECONDS_MAX = 4.0
 """How long the node waits at its end for everything below it to be gone."""
+FAILED_TO_START_CHILD = "failed_to_start_child"
+"""What a supervisor says whose child did not start: why is what the child said."""
 STARTING_SECONDS_MAX = 1.0
 """What a child that is still starting gets when the node stops: nobody waits for it any more."""
-MAILROOM_RESTARTS_MAX, MAILROOM_RESTARTS_SECONDS = 20, 10.0
-"""The budget of the node's own parts, apart from the user's tree."""
-
-
-
-def own_parts(heartbeat: float) -> WireSupervisor:
-    """The hidden tree beside the user's."""
-    return WireSupervisor(
-        "otp",
-        (WireChild("mailroom", kind="mailroom", care=WireCare(heartbeat=heartbeat)),),
-        max_restarts=MAILROOM_RESTARTS_MAX,
-        max_seconds=MAILROOM_RESTARTS_SECONDS,
-    )
 
 
 class Node:
@@ -100,7 +89,7 @@ class Node:
         self._asked = Requests(self, boot, self._spawner, self._shell)
         self.mailroom = MailroomLink(boot, self._creation, self._spawner, self)
         self._memory = MemoryGuard(self._reactor, self._spawner)
-        self._own_parts = own_parts(boot.heartbeat)
+        self._parts = own_parts(boot.heartbeat, boot.metrics)
         self._own: Unit | None = None
         self._root: Unit | None = None
         self._exit_code = 0
@@ -168,10 +157,11 @@ class Node:
     def _preload(self) -> tuple[str, ...]:
         modules = dict.fromkeys(("otp.gen_server", "otp.mailroom", *self._boot.preload))
         modules.update(dict.fromkeys(_modules(self.declared)))
+        modules.update(dict.fromkeys(["otp.metrics"] if self._boot.metrics else []))
         return tuple(name for name in modules if name)
 
     def _warm(self) -> None:
-        self._own = self._shell.begin(self._own_parts)
+        self._own = self._shell.begin(self._parts)
 
     def _on_signals(self, fd: int) -> None:
         for number in os.read(fd, 4096):
@@ -197,6 +187,7 @@ class Node:
         zygote = self._spawner.zygote.pid
         self._account(kill_all_below(END_SECONDS_MAX / 2, spared={zygote}))
         self._account(kill_all_below(END_SECONDS_MAX / 2))
+        leave_nothing(self._boot.metrics)
         for waiter in self._stop_waiters:
             waiter.reply(None)
         self._leave_run_dir()
@@ -258,11 +249,11 @@ class Node:
     # ------------------------------------------------------------ what the shell tells us
 
     def unit_made(self, unit: Unit) -> None:
-        if unit.spec is not self._own_parts:
+        if not is_own(unit.spec, self._parts):
             self.mailroom.add_supervisor(unit)
 
     def unit_gone(self, unit: Unit, reason: Reason) -> None:
-        if unit.spec is not self._own_parts:
+        if not is_own(unit.spec, self._parts):
             self.mailroom.remove_supervisor(unit, reason)
 
     def root_ready(self, unit: Unit) -> None:
@@ -306,7 +297,7 @@ class Node:
 
     def report(self, report: Report) -> None:
         """Everything that an operator can see goes through here."""
-        if isinstance(report, ChildStartFailed):
+        if isinstance(report, ChildStartFailed) and report.reason.text != FAILED_TO_START_CHILD:
             self._last_failure = f"{report.path}: {report.reason}"
         if isinstance(report, GaveUp) and self._root is not None and report.path == self._root.path:
             self._exit_code = 0 if report.reason == AUTO_SHUTDOWN else 1

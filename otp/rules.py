@@ -196,3 +196,8 @@ _WAYS: dict[str, Rule] = {
 }
 READY: dict[str, Rule] = _WAYS | {"notify": _rule("true or false", lambda v: isinstance(v, bool))}
 LIVENESS: dict[str, Rule] = _WAYS | {"failures": _COUNT}
+METRICS: dict[str, Rule] = {
+    "listen": _optional(HOST_PORT),
+    "textfile": _optional(TEXT),
+    "interval": _PERIOD,
+}

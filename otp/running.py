@@ -60,10 +60,10 @@ class Running:
         return self.child.kind in ("server", "function")
 
 
-def role_of(child: WireChild) -> Literal["worker", "program", "mailroom", "probe"]:
-    if child.kind == "program" or child.kind == "mailroom" or child.kind == "probe":
-        return child.kind
-    return "worker"
+def role_of(child: WireChild) -> Literal["worker", "program", "mailroom", "metrics", "probe"]:
+    if child.kind == "server" or child.kind == "function":
+        return "worker"
+    return child.kind
 
 
 def end_reason(running: Running, status: int) -> Reason:

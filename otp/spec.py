@@ -99,6 +99,21 @@ class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
     ca: str
 
 
+class MetricsSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a node shows its metrics: `listen` over HTTP, or a `textfile` written anew each time.
+
+    `listen` ("127.0.0.1:9464") answers at /metrics; `textfile` is for node_exporter's collector
+    and written every `interval`; it is removed when the node ends.
+    """
+
+    listen: str | None = None
+    textfile: str | None = None
+    interval: float | str = 15.0
+
+    def __post_init__(self) -> None:
+        normalise(self, durations=("interval",))
+
+
 class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a node is told besides its tree: the `node:` of a YAML root, keywords of `otp.start`.
 
@@ -109,7 +124,8 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     mailroom that does not answer for `heartbeat` seconds is replaced; a zygote is told to go on,
     and at last killed.
     `isolation` "pidns" puts all that the node starts into a PID namespace: even if node and zygote
-    are killed at the same moment, nothing is left.
+    are killed at the same moment, nothing is left. `metrics` is a MetricsSpec, or text: where to
+    listen.
     """
 
     name: str = "local"
@@ -123,9 +139,12 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     insecure: bool = False
     heartbeat: float | str = 10.0
     isolation: Isolation = "none"
+    metrics: MetricsSpec | str | None = None
 
     def __post_init__(self) -> None:
         normalise(self, durations=("heartbeat",), sequences=("preload",))
+        if isinstance(self.metrics, str):
+            msgspec.structs.force_setattr(self, "metrics", MetricsSpec(listen=self.metrics))
 
 
 class Supervisor(msgspec.Struct, frozen=True):

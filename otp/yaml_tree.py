@@ -20,7 +20,15 @@ from typing import Any
 from otp.care_checks import Where
 from otp.checks import faults
 from otp.errors import Problem, SpecError
-from otp.spec import ChildSpec, NodeOptions, Spec, Supervisor, TlsFiles, TopologySpec
+from otp.spec import (
+    ChildSpec,
+    MetricsSpec,
+    NodeOptions,
+    Spec,
+    Supervisor,
+    TlsFiles,
+    TopologySpec,
+)
 from otp.words import did_you_mean, shown
 from otp.yaml_nodes import (
     FILE_BYTES_MAX,
@@ -238,6 +246,7 @@ _NODE: Readers = {
     "isolation": _field,
 }  # fmt: skip
 _TLS: Readers = {"cert": _field, "key": _field, "ca": _field}
+_METRICS: Readers = {"listen": _field, "textfile": _field, "interval": core}
 _TOPOLOGY: Readers = {"start": _field, "args": _values}
 _OF_SUPERVISORS = {*_SUPERVISOR, "children", "node"} - set(_COMMON)
 
@@ -275,7 +284,9 @@ def _node(node: Node, report: Report) -> NodeOptions | None:
     if not isinstance(node, Table):
         report(node.mark, "`node` is a mapping, such as {name: a, listen: '127.0.0.1:7000'}")
         return None
-    fields = _fields(node, _NODE, report, "`node`", also=("topologies", "tls"))
+    fields = _fields(node, _NODE, report, "`node`", also=("topologies", "tls", "metrics"))
+    if metrics := node.entries.get("metrics"):
+        fields["metrics"] = _metrics(metrics.value, report)
     if topologies := node.entries.get("topologies"):
         fields["topologies"] = _topologies(topologies.value, report)
     if tls := node.entries.get("tls"):
@@ -288,6 +299,12 @@ def _tls(node: Node, report: Report) -> Any:
         return None if is_null(node) else core(node)
     fields = _fields(node, _TLS, report, "`tls`")
     return TlsFiles(**({"cert": None, "key": None, "ca": None} | fields))
+
+
+def _metrics(node: Node, report: Report) -> Any:
+    if not isinstance(node, Table):
+        return _field(node)
+    return MetricsSpec(**_fields(node, _METRICS, report, "`metrics`"))
 
 
 def _topologies(node: Node, report: Report) -> Any:

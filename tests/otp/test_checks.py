@@ -7,8 +7,15 @@ import pytest
 
 from otp.checks import LEVELS_MAX, check, faults
 from otp.errors import SpecError
-from otp.rules import CHILD, NODE, SUPERVISOR, TLS
-from otp.spec import ChildSpec, NodeOptions, Supervisor, TlsFiles, TopologySpec
+from otp.rules import CHILD, METRICS, NODE, SUPERVISOR, TLS
+from otp.spec import (
+    ChildSpec,
+    MetricsSpec,
+    NodeOptions,
+    Supervisor,
+    TlsFiles,
+    TopologySpec,
+)
 
 FILES = TlsFiles(cert="a.pem", key="a.key", ca="ca.pem")
 
@@ -45,6 +52,7 @@ def worker(**fields: Any) -> ChildSpec:
 
 SOUND = [
     root(),
+    root(node=NodeOptions(metrics="127.0.0.1:9464")),
     root(node=NodeOptions(listen="0.0.0.0:7000", peers={"b": "b:1"}, tls=FILES)),
     root(node=NodeOptions(listen="10.0.0.1:7000", peers={"b": "b:1"}, insecure=True)),
     root(ChildSpec("counter", Counter, args={"start": 10}), Supervisor("pool", max_restarts=10)),
@@ -196,6 +204,13 @@ WRONG: list[tuple[Supervisor, str]] = [
         "root.node.listen: '0.0.0.0:7000' can be reached",
     ),
     (root(node=NodeOptions(peers={"b": "b:1"})), "root.node.peers.b: 'b:1' is on another machine"),
+    (root(node=options(metrics=3)), "root.node.metrics: 3 is not a MetricsSpec, or text"),
+    (root(node=options(metrics="9464")), "root.node.metrics.listen: '9464' is not of the form"),
+    (root(node=options(metrics=MetricsSpec())), "root.node.metrics: neither `listen` (host:port)"),
+    (
+        root(node=options(metrics=MetricsSpec(textfile="x", interval=0))),
+        "root.node.metrics.interval: 0.0 is not a duration above 0",
+    ),
     (root(node=options(tls={})), "root.node.tls: a mapping is not a TlsFiles"),
     (
         root(node=options(tls=msgspec.structs.replace(FILES, ca=5))),
@@ -270,8 +285,9 @@ def test_the_root_must_be_a_supervisor() -> None:
     [
         (ChildSpec, CHILD, {"ready", "liveness"}),
         (Supervisor, SUPERVISOR, {"node"}),
-        (NodeOptions, NODE, {"tls"}),
+        (NodeOptions, NODE, {"tls", "metrics"}),
         (TlsFiles, TLS, set()),
+        (MetricsSpec, METRICS, set()),
     ],
 )
 def test_every_field_has_a_rule(spec: Any, rules: dict[str, Any], elsewhere: set[str]) -> None:

@@ -75,7 +75,7 @@ def test_a_node_that_is_not_closed_is_a_warning_and_stops(home: Path) -> None:
 def test_a_killed_node_leaves_neither_processes_nor_its_folder(home: Path) -> None:
     node = host.start(tree())
     children = below(node.pid)
-    assert len(children) == 3
+    assert len(children) >= 3  # the zygote may have one more ready
     os.kill(node.pid, signal.SIGKILL)
     node.process.wait()
     eventually(lambda: all(map(gone, children)))

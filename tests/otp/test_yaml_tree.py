@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from otp.care import Liveness, Ready
 from otp.errors import SpecError
-from otp.spec import ChildSpec, NodeOptions, Supervisor, TlsFiles, TopologySpec
+from otp.spec import (
+    ChildSpec,
+    MetricsSpec,
+    NodeOptions,
+    Supervisor,
+    TlsFiles,
+    TopologySpec,
+)
 from otp.yaml_tree import INCLUDE_DEPTH_MAX, load, loads
 
 TREE = """
@@ -25,6 +32,7 @@ node:
   tls: {cert: a.pem, key: a.key, ca: ca.pem}
   insecure: false
   isolation: pidns
+  metrics: {listen: "127.0.0.1:9464", textfile: otp.prom, interval: 5s}
 children:
   - {id: counter, start: "fractions:Fraction", args: {numerator: 10}, shutdown: brutal_kill}
   - &cache
@@ -100,6 +108,7 @@ def test_yaml_gives_the_same_structs_as_python() -> None:
             peers={"TO-A-1": "127.0.0.1:7001"},
             topologies={"election": TopologySpec("fractions:Fraction", {"numerator": 3})},
             tls=TlsFiles(cert="a.pem", key="a.key", ca="ca.pem"),
+            metrics=MetricsSpec(listen="127.0.0.1:9464", textfile="otp.prom", interval=5.0),
             preload=["json"],
             isolation="pidns",
         ),
@@ -132,6 +141,11 @@ def test_an_env_file_is_looked_for_next_to_the_file_that_names_it(tmp_path: Path
         ("id: a\nnode: 3", "f:2:7: `node` is a mapping"),
         ("id: a\nnode: {port: 3}", "f:2:8: 'port' is not a key of `node`; "),
         ("id: a\nnode: {topologies: {e: x}}", "f:2:24: a topology is a mapping"),
+        ("id: a\nnode: {metrics: 9464}", "f:2:17: '9464' is not of the form host:port"),
+        (
+            "id: a\nnode: {metrics: {textfiel: a, listen: 'a:1'}}",
+            "f:2:18: 'textfiel' is not a key of `metrics`; did you mean 'textfile'?",
+        ),
         ("id: a\nnode: {tls: 3}", "f:2:13: 3 is not a TlsFiles"),
         ("id: a\nnode: {tls: {cert: a, key: b}}", "f:2:8: nothing is not text"),
         (

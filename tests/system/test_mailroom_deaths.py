@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import otp
-from otp.node import MAILROOM_RESTARTS_MAX
+from otp.own_parts import MAILROOM_RESTARTS_MAX
 from otp.testing import Start, eventually
 from tests.system import workers as w
 from tests.system.help import MAILROOM_TREE as TREE
