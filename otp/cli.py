@@ -16,6 +16,7 @@ from otp import (
     cli_life,
     cli_node,
     cli_reload,
+    cli_top,
 )
 from otp.commands import FAILURE, INTERRUPTED, USAGE, Command, Parser, UsageError, complain
 from otp.errors import OtpError, SpecError
@@ -27,6 +28,7 @@ COMMANDS: tuple[Command, ...] = (
     cli_reload.RELOAD,
     cli_node.TREE,
     cli_node.PS,
+    cli_top.TOP,
     cli_life.STOP,
     cli_life.START,
     cli_life.RESTART,
