@@ -29,6 +29,7 @@ from otp.gen_server import GenServer
 from otp.handle import Node
 from otp.host import StartedNode, become, start
 from otp.keys import Topology
+from otp.lanes import Lane
 from otp.messages import (
     ChildExited,
     ChildInfo,
@@ -87,6 +88,7 @@ __all__ = [
     "GaveUp",
     "GenServer",
     "Ignore",
+    "Lane",
     "Liveness",
     "Message",
     "MetricsSpec",

@@ -241,6 +241,41 @@ class Answered(Control, frozen=True):
     problem: str = ""
 
 
+class WatchNodes(Control, frozen=True):
+    """Worker to node: tell me when a link to another node is up or lost (or no more)."""
+
+    on: bool
+
+
+class OpenLane(Control, frozen=True):
+    """Worker to node: I want a connection of my own to that process."""
+
+    ref: int
+    to: str
+
+
+class LaneOpened(Control, frozen=True):
+    """Node to worker, with a socket end: the lane that it asked for, to this process."""
+
+    ref: int
+    pid: str
+    remote: bool = False
+
+
+class LaneRefused(Control, frozen=True):
+    """Node to worker: there is no lane."""
+
+    ref: int
+    failure: Failure
+
+
+class LaneAsked(Control, frozen=True):
+    """Node to worker, with a socket end: this process has opened a lane to you."""
+
+    process: str
+    remote: bool = False
+
+
 # ---------------------------------------------------------------- node <-> mailroom
 
 
@@ -312,6 +347,40 @@ class Beat(Control, frozen=True):
     """Mailroom to node, and back at once: both are there."""
 
 
+class KeepLinks(Control, frozen=True):
+    """Node to mailroom: somebody watches the other nodes; have links with all that you know."""
+
+
+class DialLane(Control, frozen=True):
+    """Node to mailroom: make a connection from `frm` to the process `to` on another node."""
+
+    number: int
+    frm: str
+    to: str
+
+
+class LaneMade(Control, frozen=True):
+    """Mailroom to node, with the socket: a lane that was dialled, to this process."""
+
+    number: int
+    pid: str
+
+
+class LaneFailed(Control, frozen=True):
+    """Mailroom to node: a lane that was dialled cannot be."""
+
+    number: int
+    failure: Failure
+
+
+class LaneTo(Control, frozen=True):
+    """Mailroom to node, with the socket: this connection is to be a lane to `to`."""
+
+    to: str
+    frm: str
+    remote: bool
+
+
 class Overflowed(Control, frozen=True):
     """Mailroom to node: what this worker must not miss found no room; it cannot go on."""
 
@@ -327,9 +396,9 @@ class Dropped(Control, frozen=True):
 
 
 FromZygote = Forked | Reaped | Unforkable | Warm | Restarted | Pong
-FromWorker = Began | Ignored | Ended | Post | Heard | Pong | Answered
-ToWorker = Finish | Rewire | Ping | Ask
-ToMailroom = Serve | Attach | Route | Detach | Post | Finish | Beat | Ping
+FromWorker = Began | Ignored | Ended | Post | Heard | Pong | Answered | OpenLane | WatchNodes
+ToWorker = Finish | Rewire | Ping | Ask | LaneOpened | LaneRefused | LaneAsked
+ToMailroom = Serve | Attach | Route | Detach | Post | Finish | Beat | Ping | DialLane | KeepLinks
 FromMailroom = (
     Began
     | Ended
@@ -342,4 +411,7 @@ FromMailroom = (
     | Rejected
     | Beat
     | Pong
+    | LaneMade
+    | LaneFailed
+    | LaneTo
 )

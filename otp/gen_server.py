@@ -45,6 +45,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from otp.callers import From
+from otp.lanes import Lane
 from otp.messages import Address, Pid, Reason, stop_reason
 from otp.pending import Continuation
 from otp.process import Process
@@ -174,6 +175,11 @@ class GenServer(StartsTasks):
     def hibernate(self) -> None:
         """Give memory back to the system before the next sleep: nothing is expected for long."""
         self._hibernates = True
+
+    def lane(self, to: str, *, timeout: float = 5.0) -> Lane:
+        """A connection of one's own to that process, for those who talk in bulk: `lane.call`,
+        `lane.cast`. Raises what a call would."""
+        return self._process.lanes.open(to, timeout)
 
     def monitor(self, to: Address) -> int:
         """Get a `Down` with the returned reference when that process ends, or is not there."""

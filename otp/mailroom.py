@@ -24,10 +24,12 @@ from otp.frames import (
     Began,
     Control,
     Detach,
+    DialLane,
     Dropped,
     Ended,
     Envelope,
     Finish,
+    KeepLinks,
     LinkDown,
     LinkUp,
     Overflowed,
@@ -39,6 +41,7 @@ from otp.frames import (
     Serve,
     ToMailroom,
 )
+from otp.lane_dials import LaneDials
 from otp.messages import Reason
 from otp.peers import AGAIN_MAX, Peer, hello
 from otp.ports import Port
@@ -69,6 +72,7 @@ class Mailroom:
         self._serving: Serve
         self._tls: Tls | None = None
         self._pulse: Pulse
+        self._lanes: LaneDials
         self._rejections = Rejections()
         self._news = select.poll()
         self._news.register(control.fileno(), select.POLLIN)
@@ -84,8 +88,8 @@ class Mailroom:
 
     # ------------------------------------------------------------ the node
 
-    def _tell(self, message: Control) -> None:
-        self._control.send(encode(message))
+    def _tell(self, message: Control, fds: tuple[int, ...] = ()) -> None:
+        self._control.send(encode(message), fds)
         self._reactor.at_end_of_round(self._flush_control)
 
     def _flush_control(self) -> None:
@@ -125,6 +129,10 @@ class Mailroom:
                 self._pulse.node_answered()
             case Ping(serial):
                 self._tell(Pong(serial))
+            case KeepLinks():
+                self._router.keep_links()
+            case DialLane(number, frm, to):
+                self._lanes.dial(number, frm, to, self._router.address_of(to))
             case Finish():
                 self._reactor.stop()
 
@@ -144,6 +152,7 @@ class Mailroom:
             self._tell(Ended(Reason("crash", text), began=False))
             self._flush_control()
             raise SystemExit(1) from error
+        self._lanes = LaneDials(self._reactor, serve, self._tls, self._tell)
         fds = self._control.fds
         local = socket.socket(fileno=fds.popleft())
         network = socket.socket(fileno=fds.popleft()) if serve.listen else None
@@ -173,6 +182,23 @@ class Mailroom:
         if text and port.open and port.kind == "worker":
             self._tell(Overflowed(port.process, text))
         self._close_port(port, text)
+
+    def open_lane(self, port: Port, envelope: Envelope) -> None:
+        """A connection is to be a lane: it is a client's no more."""
+        self._reactor.forget(port.channel)
+        self._clients.discard(port)
+        port.open = False
+        self._router.closed_port(port)
+        if port.arrived or port.channel.buffered or port.channel.waiting:
+            port.channel.close()  # it did not wait for our word
+        elif self._router.is_here(envelope.to):
+            frm = envelope.frm if port.remote else port.process
+            self._lanes.take_in(port.channel, envelope.to, frm, remote=port.remote)
+        elif port.remote:
+            port.channel.close()
+        else:
+            address = self._router.address_of(envelope.to)
+            self._lanes.join(port.channel, envelope.to, port.process, address)
 
     def make_peer(self, name: str, address: str) -> Peer:
         return Peer(

@@ -35,8 +35,12 @@ from otp.frames import (
     FromWorker,
     Heard,
     Ignored,
+    LaneFailed,
+    LaneMade,
+    LaneTo,
     LinkDown,
     LinkUp,
+    OpenLane,
     Overflowed,
     Pong,
     Post,
@@ -44,6 +48,7 @@ from otp.frames import (
     Route,
     Serve,
 )
+from otp.lane_broker import Broker
 from otp.messages import (
     NOCONNECTION,
     SHUTDOWN,
@@ -59,7 +64,7 @@ from otp.registry import Registry
 from otp.running import Running
 from otp.spawner import Spawner
 from otp.supervisor import Unit
-from otp.transport import tcp
+from otp.transport import listen
 
 BACKLOG = 128
 """Connections that may wait to be accepted."""
@@ -97,6 +102,7 @@ class MailroomLink:
             reads=lambda process: self._workers[process].child.kind == "server",
             end=self._end,
         )
+        self._lanes = Broker(boot.name, self, spawner.tell)
         self._units: dict[str, Unit] = {}
         self._workers: dict[str, Running] = {}
         self._mailroom: Running | None = None
@@ -117,7 +123,7 @@ class MailroomLink:
         self._path = path
         local.listen(BACKLOG)
         if self._boot.listen:
-            self._listeners.append(_bind(self._boot.listen))
+            self._listeners.append(listen(self._boot.listen, BACKLOG))
 
     def close(self) -> None:
         """Stop listening, and leave no socket behind."""
@@ -161,6 +167,7 @@ class MailroomLink:
     def lost(self) -> None:
         """The mailroom is dead: so are its connections to other nodes, until the next one's."""
         self._mailroom = None
+        self._lanes.lost()
         for node in sorted({*self._peers_up, *self._ties.nodes()}):
             self._link_down(node, "the mailroom died")
 
@@ -196,6 +203,12 @@ class MailroomLink:
                 self._owner.report(StrangerRejected(address, time.time(), count, text))
             case Beat():
                 self._tell(Beat())
+            case LaneMade(number, pid):
+                self._lanes.made(number, pid, self._handed())
+            case LaneFailed(number, failure):
+                self._lanes.failed(number, failure)
+            case LaneTo(to, frm, remote):
+                self._lanes.handed(to, frm, self._handed(), remote=remote)
             case Began() | Ended() | Ignored() | Pong():
                 return False
         return True
@@ -209,6 +222,20 @@ class MailroomLink:
         self._peers_up.discard(node)
         troubles.add(text)
         self._ties.node_lost(node)
+
+    def _handed(self) -> socket.socket:
+        """A connection that the mailroom hands over."""
+        assert self._mailroom is not None and self._mailroom.control is not None
+        return socket.socket(fileno=self._mailroom.control.fds.popleft())
+
+    def worker(self, address: str) -> Running | None:
+        """The worker behind an address of this node."""
+        return self._workers.get(self._whereis(address) or "")
+
+    def tell_mailroom(self, message: Control) -> bool:
+        """Say it to the mailroom; False while there is none."""
+        self._tell(message)
+        return self._mailroom is not None
 
     def _overflowed(self, process: str, text: str) -> None:
         worker = self._workers.get(process)
@@ -242,6 +269,7 @@ class MailroomLink:
         self._registry.unregister(running.process)
         if self._workers.pop(running.process, None) is not None:
             self._tell(Detach(running.process, reason))
+        self._lanes.gone(running)
         self._ties.ended(running.process, reason)
 
     def add_host(self) -> str:
@@ -297,6 +325,8 @@ class MailroomLink:
                 self._ties.from_worker(running.process, decode_envelope(envelope))
             case Heard(serial):
                 self._ties.heard(running.process, serial)
+            case OpenLane(ref, to):
+                self._lanes.asked(running, ref, to)
             case _:
                 return False
         return True
@@ -348,18 +378,3 @@ def _local_part(address: str, node: str) -> str:
     if address.startswith("<"):
         return address
     return address.removesuffix(f"@{node}")
-
-
-def _bind(address: str) -> socket.socket:
-    sock, where = tcp(address)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind(where)
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise OSError(
-            f"cannot listen on {address}: {error.strerror}; "
-            "stop what uses the port, or choose another (listen:)"
-        ) from error
-    return sock

@@ -18,13 +18,22 @@ Continuation = Callable[[Any, Exception | None], None]
 
 
 class Waiting:
-    """A call that waits for its reply; with `then`, nobody blocks for it."""
+    """A call that waits for its reply; with `then`, nobody blocks for it.
 
-    __slots__ = ("deadline", "error", "reply", "request", "seconds", "settled", "then", "to")
+    `way` is the lane by which it went; None: by the mailroom.
+    """
+
+    __slots__ = ("deadline", "error", "reply", "request", "seconds", "settled", "then", "to", "way")
 
     def __init__(
-        self, to: Address, request: Any, seconds: float, then: Continuation | None
+        self,
+        to: Address,
+        request: Any,
+        seconds: float,
+        then: Continuation | None,
+        way: object = None,
     ) -> None:
+        self.way = way
         self.to, self.request, self.seconds, self.then = to, request, seconds, then
         self.deadline = time.monotonic() + seconds
         self.settled = False
@@ -66,6 +75,15 @@ class Pending:
         waiting = self._requests.get(ref)
         return waiting is not None and waiting.then is not None
 
+    def take(self, ref: int) -> Waiting | None:
+        """Who waits for this; from now on nobody does."""
+        return self._requests.pop(ref, None)
+
+    def went_by(self, ref: int, way: object) -> bool:
+        """Only by the way that a call went may it be answered."""
+        waiting = self._requests.get(ref)
+        return waiting is not None and waiting.way is way
+
     def settle(self, envelope: Envelope) -> None:
         """The answer to a request; nothing happens where its caller gave up waiting."""
         waiting = self._requests.pop(envelope.ref, None)
@@ -98,10 +116,11 @@ class Pending:
             waiting.error = codec.timed_out(waiting.request, waiting.to, waiting.seconds)
             waiting.finish()
 
-    def lost(self) -> None:
-        """The mailroom is dead: whoever waits is told, those who go on in `finish_broken`."""
-        requests, self._requests = self._requests, {}
-        for ref, waiting in requests.items():
+    def lost(self, way: object = None) -> None:
+        """The way is gone: whoever waits there is told, those who go on in `finish_broken`."""
+        lost = [(ref, waiting) for ref, waiting in self._requests.items() if waiting.way is way]
+        for ref, waiting in lost:
+            del self._requests[ref]
             waiting.error = Disconnected(what=waiting.what, to=codec.wire_address(waiting.to))
             if waiting.then is None:
                 waiting.settled = True
@@ -110,6 +129,6 @@ class Pending:
                 self.broken.append(waiting)
 
     def finish_broken(self) -> None:
-        """Those who go on learn of the mailroom's death, between two handlers."""
+        """Those who go on learn that the way is gone, between two handlers."""
         while self.broken:
             self.broken.popleft().finish()

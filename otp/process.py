@@ -24,19 +24,13 @@ from otp.endings import Killed, ShutDown
 from otp.frames import (
     CALL,
     CAST,
-    DEMONITOR,
     DOWN,
     ERROR,
     EXIT,
-    EXIT_SIGNAL,
     INFO,
-    LEASH,
-    LINK,
-    MONITOR,
     MSGPACK,
     PROBE,
     REPLY,
-    UNLINK,
     Answered,
     Ask,
     Began,
@@ -49,20 +43,21 @@ from otp.frames import (
     Ignored,
     Ping,
     Pong,
-    Post,
     Rewire,
     ToWorker,
 )
 from otp.inbox import MAILBOX_BYTES_MAX, Inbox
+from otp.lanes import Lanes
 from otp.mail import PAUSE_MS_MAX, Mail, flush
 from otp.messages import Address, Pid, Reason
 from otp.pending import Continuation, Pending, Waiting
 from otp.transport import FrameSocket
+from otp.tying import Tying
 
 _decode_control = msgspec.msgpack.Decoder(ToWorker).decode
 
 
-class Process:
+class Process(Tying):
     """The running process: what `self` of a GenServer is made of. One per OS process."""
 
     def __init__(
@@ -87,6 +82,7 @@ class Process:
         self._poll = select.poll()
         self._poll.register(control.fileno(), select.POLLIN)
         self._mail = Mail(self._poll, mail)
+        self.lanes = Lanes(self, self._poll, self._pending, self._refs)
         self._interruptible = False
 
     # ------------------------------------------------------------ sending
@@ -95,6 +91,8 @@ class Process:
         """Queue one frame; it is written when the handler is done, or before waiting."""
         if to == PROBE:  # the node itself had asked
             return self.report(Answered(ref, "" if kind == REPLY else decode_failure(body).text))
+        if self.lanes.owed and self.lanes.answer(kind, to, ref, body, more.get("codec", MSGPACK)):
+            return
         envelope = Envelope(
             kind=kind,
             to=to,
@@ -143,36 +141,6 @@ class Process:
         """Answer a call with an error."""
         self.post(ERROR, to, ref, encode(failure))
 
-    def monitor(self, to: Address) -> int:
-        """One-way: a Down with this reference arrives when that process ends, or at once."""
-        return self._tie(MONITOR, codec.wire_address(to))
-
-    def demonitor(self, ref: int) -> None:
-        """No Down for this reference any more (one may be under way)."""
-        self._tie(DEMONITOR, self.pid, ref)
-
-    def link(self, to: Address) -> None:
-        """Two-way: when one of the two ends abnormally, so does the other (or it gets an Exit)."""
-        self._tie(LINK, codec.wire_address(to))
-
-    def unlink(self, to: Address) -> None:
-        """Undo `link`."""
-        self._tie(UNLINK, codec.wire_address(to))
-
-    def leash(self, to: Address) -> None:
-        """Be killed when that process ends, whatever we are doing then."""
-        self._tie(MONITOR, codec.wire_address(to), body=LEASH)
-
-    def exit(self, to: Address, reason: Reason) -> None:
-        """An exit signal, as if a process linked to that one had ended for this reason."""
-        self._tie(EXIT_SIGNAL, codec.wire_address(to), body=encode(reason))
-
-    def _tie(self, kind: int, to: str, ref: int = 0, body: bytes = b"") -> int:
-        """Straight to the node, which holds all links: no mailroom can lose it."""
-        ref = ref or next(self._refs)
-        self.report(Post(encode(Envelope(kind, to, self.pid, ref, 0, 0, MSGPACK, "", body))))
-        return ref
-
     def report(self, message: Control) -> None:
         """Tell the node, at once."""
         self._control.send(encode(message))
@@ -197,7 +165,10 @@ class Process:
 
     def call(self, to: Address, request: Any, timeout: float) -> Any:
         """Send, and wait for the reply; other messages wait in the mailbox meanwhile."""
-        ref, waiting = self._ask(to, request, timeout, None)
+        return self.wait_for(*self._ask(to, request, timeout, None))
+
+    def wait_for(self, ref: int, waiting: Waiting) -> Any:
+        """Until it is settled, whatever else arrives."""
         self._interruptible = True
         try:
             while not waiting.settled:
@@ -301,12 +272,15 @@ class Process:
 
     def flush(self) -> None:
         """Write everything that waits; blocks while the mailroom is slow."""
+        self.lanes.drain()
         try:
             self._mail.flush()
         except EOFError:
             self._lost_mailroom()
 
     def _pump(self, seconds: float) -> None:
+        if self.lanes.dirty:
+            self.lanes.flush()
         try:
             self._mail.write()
         except EOFError:
@@ -316,7 +290,9 @@ class Process:
         for fd, events in self._poll.poll(pause):
             if fd == self._control.fileno():
                 self._read_control()
-            elif fd == self._mail.fileno() and events != select.POLLOUT:
+            elif fd != self._mail.fileno():
+                self.lanes.ready(fd, events)
+            elif events != select.POLLOUT:
                 self._read_mail()
         if self._interruptible:
             self._pending.expire(time.monotonic())
@@ -331,11 +307,12 @@ class Process:
             return
         heard = self._signals_heard
         for frame in frames:
-            self._sort_in(decode_envelope(frame))
+            self.sort_in(decode_envelope(frame))
         if self._signals_heard != heard:
             self.report(Heard(self._signals_heard))
 
-    def _sort_in(self, envelope: Envelope) -> None:
+    def sort_in(self, envelope: Envelope) -> None:
+        """A message that has arrived, by mail or by a lane."""
         kind = envelope.kind
         if kind in (REPLY, ERROR):
             if self._pending.goes_on(envelope.ref):
@@ -389,6 +366,8 @@ class Process:
                     self.report(Pong(serial))
                 case Ask(ref, how, body):
                     self.inbox.keep(Envelope(CALL, "", PROBE, ref, 0, 0, how, "", body))
+                case _ as about_a_lane:
+                    self.lanes.told(about_a_lane, self._control.fds)
         if told and self._interruptible:  # once: what `terminate` asks for is not cut short
             raise ShutDown
 

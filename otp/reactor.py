@@ -17,6 +17,7 @@ from typing import Protocol
 Callback = Callable[[], None]
 WAIT_SECONDS_MAX = 3600.0
 """The longest wait for events: epoll takes no longer one, whatever a timer says."""
+_GONE = select.EPOLLHUP | select.EPOLLERR
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
 
 
@@ -54,6 +55,7 @@ class Reactor:
         self._epoll = select.epoll()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        self._held: set[int] = set()
         self._forgotten: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._sequence = itertools.count()
@@ -82,15 +84,27 @@ class Reactor:
             return
         if callback is None:
             del self._writers[fd]
-            self._epoll.modify(fd, _READ)
         else:
             self._writers[fd] = callback
-            self._epoll.modify(fd, _READ | select.EPOLLOUT)
+        self._epoll.modify(fd, self._events(fd))
+
+    def hold(self, source: HasFileno, held: bool) -> None:
+        """While it is held, what a source has to read stays there; its end is still told."""
+        fd = source.fileno()
+        if fd not in self._readers or (fd in self._held) == held:
+            return
+        (self._held.add if held else self._held.discard)(fd)
+        self._epoll.modify(fd, self._events(fd))
+
+    def _events(self, fd: int) -> int:
+        reading = _GONE if fd in self._held else _READ
+        return reading | (select.EPOLLOUT if fd in self._writers else 0)
 
     def forget(self, source: HasFileno) -> None:
         """No more callbacks for this source; call it before closing."""
         fd = source.fileno()
         self._writers.pop(fd, None)
+        self._held.discard(fd)
         if self._readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
             self._forgotten.add(fd)

@@ -13,6 +13,7 @@ from otp.frames import (
     HEARTBEAT,
     HOPS_MAX,
     INFO,
+    LANE,
     MOVED,
     MSGPACK,
     PICKLE,
@@ -46,6 +47,7 @@ class Shell(Protocol):
     def make_peer(self, name: str, address: str) -> Peer: ...
     def lost(self, node: str, text: str) -> None: ...
     def rejected(self, address: str, text: str) -> None: ...
+    def open_lane(self, port: Port, envelope: Envelope) -> None: ...
 
 
 class Router:
@@ -140,6 +142,21 @@ class Router:
         outgoing = [p.port for p in self._peers.values() if p.port is not None]
         return [*outgoing, *(p for p in self._ports.values() if p.kind == "link")]
 
+    def keep_links(self) -> None:
+        """Have links with all configured nodes, and again when they are lost."""
+        for name in self._configured:
+            if name in self._peers:
+                self._peers[name].keep()
+
+    def is_here(self, address: str) -> bool:
+        """Whether an address is one of our own node's."""
+        return node_of(address) in ("", self.me)
+
+    def address_of(self, address: str) -> str:
+        """Where the node of this address listens; empty if we do not know."""
+        peer = self._peers.get(node_of(address))
+        return peer.address if peer is not None else ""
+
     def outgoing(self, port: Port) -> Peer | None:
         """The peer whose link this port is."""
         peer = self._peers.get(port.peer)
@@ -224,6 +241,8 @@ class Router:
             self._learn(envelope)
         elif source.kind == "link" and envelope.kind == HEARTBEAT:
             return  # that it came is all that it says
+        elif source.kind == "client" and envelope.kind == LANE:
+            self._shell.open_lane(source, envelope)
         else:
             self._shell.close(source, f"it sent a frame of kind {envelope.kind}")
 

@@ -216,7 +216,12 @@ class Spawner:
         with contextlib.ExitStack() as opened:
             ours, theirs = socket.socketpair()
             fds, mail = [opened.enter_context(theirs)], None
-            running.control = FrameSocket(ours, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
+            # A mailroom hands connections over; from anybody else descriptors are not taken.
+            running.control = FrameSocket(
+                ours,
+                fds=running.child.kind == "mailroom",
+                frame_bytes_max=CONTROL_FRAME_BYTES_MAX,
+            )
             self._reactor.read(running.control, lambda: self._read_worker(running))
             if running.has_mail:
                 mail, inner = socket.socketpair()

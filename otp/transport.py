@@ -208,6 +208,22 @@ def tcp(address: str) -> tuple[socket.socket, tuple[str, int]]:
     return socket.socket(family, socket.SOCK_STREAM), where
 
 
+def listen(address: str, backlog: int) -> socket.socket:
+    """A listening TCP socket at "host:port". OSErrors say where."""
+    sock, where = tcp(address)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(where)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise OSError(
+            f"cannot listen on {address}: {error.strerror}; "
+            "stop what uses the port, or choose another (listen:)"
+        ) from error
+    return sock
+
+
 def peer_uid(sock: socket.socket) -> int:
     """Who is at the other end of a Unix socket."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))

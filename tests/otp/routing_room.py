@@ -103,6 +103,7 @@ class Room:
         self.node_behind = False
         self.closed: list[tuple[str, str]] = []
         self.rejections: list[str] = []
+        self.lanes: list[tuple[str, str]] = []
         self.lost_nodes: list[str] = []
         self.peers: dict[str, FakePeer] = {}
         topologies = {"elections": pickling.dumps((Elections, {}))}
@@ -135,6 +136,9 @@ class Room:
 
     def lost(self, node: str, text: str) -> None:
         self.lost_nodes.append(node)
+
+    def open_lane(self, port: Port, envelope: Envelope) -> None:
+        self.lanes.append((port.process, envelope.to))
 
     def rejected(self, address: str, text: str) -> None:
         self.rejections.append(text)
