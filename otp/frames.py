@@ -10,7 +10,20 @@ from typing import Literal
 
 import msgspec
 
-from otp.messages import NOPROC, Reason, WireChild, WireSupervisor
+from otp.frame_base import Control, Failure
+from otp.lane_frames import (
+    DialLane,
+    LaneAsked,
+    LaneFailed,
+    LaneMade,
+    LaneOpened,
+    LaneRefused,
+    LaneTo,
+    OpenLane,
+)
+from otp.messages import Reason, WireChild, WireSupervisor
+
+__all__ = ["Control", "Failure"]  # looked for here, made below: lanes have frames of their own
 
 # ---------------------------------------------------------------- frames
 
@@ -45,24 +58,6 @@ class Envelope(msgspec.Struct, array_like=True):
     codec: int
     via: str
     body: bytes
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """The body of an ERROR frame: which exception a caller gets, and its text."""
-
-    kind: Literal[
-        "noproc",
-        "serverdown",
-        "nodedown",
-        "overloaded",
-        "disconnected",
-        "refused",
-        "undecodable",
-        "supervisor",
-    ]
-    text: str
-    reason: Reason = NOPROC
-    raised: bytes = b""
 
 
 # ---------------------------------------------------------------- a node's birth
@@ -116,10 +111,6 @@ class Boot(msgspec.Struct, frozen=True):
 
 
 # ---------------------------------------------------------------- node <-> zygote, node <-> worker
-
-
-class Control(msgspec.Struct, frozen=True, tag=True):
-    """The control messages between node, zygote, mailroom and workers."""
 
 
 class Preload(Control, frozen=True):
@@ -247,35 +238,6 @@ class WatchNodes(Control, frozen=True):
     on: bool
 
 
-class OpenLane(Control, frozen=True):
-    """Worker to node: I want a connection of my own to that process."""
-
-    ref: int
-    to: str
-
-
-class LaneOpened(Control, frozen=True):
-    """Node to worker, with a socket end: the lane that it asked for, to this process."""
-
-    ref: int
-    pid: str
-    remote: bool = False
-
-
-class LaneRefused(Control, frozen=True):
-    """Node to worker: there is no lane."""
-
-    ref: int
-    failure: Failure
-
-
-class LaneAsked(Control, frozen=True):
-    """Node to worker, with a socket end: this process has opened a lane to you."""
-
-    process: str
-    remote: bool = False
-
-
 # ---------------------------------------------------------------- node <-> mailroom
 
 
@@ -349,36 +311,6 @@ class Beat(Control, frozen=True):
 
 class KeepLinks(Control, frozen=True):
     """Node to mailroom: somebody watches the other nodes; have links with all that you know."""
-
-
-class DialLane(Control, frozen=True):
-    """Node to mailroom: make a connection from `frm` to the process `to` on another node."""
-
-    number: int
-    frm: str
-    to: str
-
-
-class LaneMade(Control, frozen=True):
-    """Mailroom to node, with the socket: a lane that was dialled, to this process."""
-
-    number: int
-    pid: str
-
-
-class LaneFailed(Control, frozen=True):
-    """Mailroom to node: a lane that was dialled cannot be."""
-
-    number: int
-    failure: Failure
-
-
-class LaneTo(Control, frozen=True):
-    """Mailroom to node, with the socket: this connection is to be a lane to `to`."""
-
-    to: str
-    frm: str
-    remote: bool
 
 
 class Overflowed(Control, frozen=True):

@@ -18,13 +18,10 @@ from otp.frames import (
     HELLO,
     MSGPACK,
     Control,
-    DialLane,
     Envelope,
     Failure,
-    LaneAsked,
-    LaneOpened,
-    LaneRefused,
 )
+from otp.lane_frames import DialLane, LaneAsked, LaneOpened, LaneRefused
 from otp.links import node_of
 from otp.running import Running
 

@@ -16,10 +16,8 @@ from otp.frames import (
     Control,
     Envelope,
     Failure,
-    LaneFailed,
-    LaneMade,
-    LaneTo,
 )
+from otp.lane_frames import LaneFailed, LaneMade, LaneTo
 from otp.links import node_of
 from otp.peers import Identity, Outgoing
 from otp.pump import Pump

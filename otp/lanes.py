@@ -29,11 +29,8 @@ from otp.frames import (
     Control,
     Envelope,
     Failure,
-    LaneAsked,
-    LaneOpened,
-    LaneRefused,
-    OpenLane,
 )
+from otp.lane_frames import LaneAsked, LaneOpened, LaneRefused, OpenLane
 from otp.messages import Pid
 from otp.pending import Continuation, Pending, Waiting
 from otp.transport import FrameSocket, ProtocolError

@@ -24,7 +24,6 @@ from otp.frames import (
     Began,
     Control,
     Detach,
-    DialLane,
     Dropped,
     Ended,
     Envelope,
@@ -42,6 +41,7 @@ from otp.frames import (
     ToMailroom,
 )
 from otp.lane_dials import LaneDials
+from otp.lane_frames import DialLane
 from otp.messages import Reason
 from otp.peers import AGAIN_MAX, Peer, hello
 from otp.ports import Port

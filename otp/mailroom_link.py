@@ -35,12 +35,8 @@ from otp.frames import (
     FromWorker,
     Heard,
     Ignored,
-    LaneFailed,
-    LaneMade,
-    LaneTo,
     LinkDown,
     LinkUp,
-    OpenLane,
     Overflowed,
     Pong,
     Post,
@@ -49,6 +45,7 @@ from otp.frames import (
     Serve,
 )
 from otp.lane_broker import Broker
+from otp.lane_frames import LaneFailed, LaneMade, LaneTo, OpenLane
 from otp.messages import (
     NOCONNECTION,
     SHUTDOWN,
