@@ -9,7 +9,6 @@ mailroom and floors take turns, so that a change of the machine's mood meets the
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Final
 import otp
 from benchmarks.floors import fork_and_byte
 from benchmarks.report import emit, percentile, quick, spread
+from benchmarks.workers import Who, Worker, affordable
 
 NAMES: Final = (
     "floor_fork_and_byte",
@@ -35,21 +35,8 @@ FLOORS_PER_KILL: Final = 3  # a fork is short, so three of them weigh like one r
 CALM_S: Final = 0.02  # after each measurement, so that none pays for what the last one left
 MAILROOM_EVERY: Final = 5  # kills of workers for one of a mailroom, whose budget is smaller
 BACK_S_MAX: Final = 10.0  # a process that is not back by then never will be
-DESCRIPTORS_PER_WORKER: Final = 4  # in the node: control and mail ends, while it starts
-BYTES_PER_WORKER: Final = 3 << 20  # thrice what an idle one takes
 GONE: Final = (otp.ServerDown, otp.NoProcess, otp.Disconnected, otp.NotRunning)
 RETRY_S: Final = 0.0001  # a caller that spins would take the core that the restart needs
-
-
-class Who(otp.Request[int], frozen=True):
-    """Ask a worker for its OS pid."""
-
-
-class Worker(otp.GenServer):
-    """Answers with its OS pid."""
-
-    def handle_call(self, request: Who, sender: otp.From[int]) -> int:
-        return os.getpid()
 
 
 def tree(siblings: int) -> otp.Supervisor:
@@ -106,13 +93,6 @@ def kill_fork_and_byte() -> float:
     os.close(reading)
     os.close(writing)
     return seconds
-
-
-def affordable(siblings: int) -> int:
-    """As many siblings as this machine's memory and limit of open files allow."""
-    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return min(siblings, memory // 2 // BYTES_PER_WORKER, descriptors // DESCRIPTORS_PER_WORKER)
 
 
 def measure(kills: int, siblings: int) -> dict[str, object]:

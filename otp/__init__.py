@@ -1,12 +1,10 @@
 """OTP for real operating-system processes: supervisors, servers, messages, on Linux."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from otp import sys
 from otp.callers import Forwarded, From, NoReply
-from otp.care import Liveness, Ready
-from otp.checks import check
-from otp.client import Client
 from otp.errors import (
     CallTimeout,
     Disconnected,
@@ -26,9 +24,6 @@ from otp.errors import (
     Unexpected,
 )
 from otp.gen_server import GenServer
-from otp.handle import Node
-from otp.host import StartedNode, become, start
-from otp.keys import Topology
 from otp.lanes import Lane
 from otp.messages import (
     ChildExited,
@@ -52,22 +47,21 @@ from otp.messages import (
     Via,
     WhichChildren,
 )
-from otp.spec import (
-    ChildSpec,
-    MetricsSpec,
-    NodeOptions,
-    Supervisor,
-    TlsFiles,
-    TopologySpec,
-)
-from otp.task import Task
-from otp.task_server import task_supervisor
-from otp.wire import start_child
-from otp.yaml_tree import load, loads
 
 if TYPE_CHECKING:
     from otp import aio
     from otp.aio import AsyncClient
+    from otp.care import Liveness, Ready
+    from otp.checks import check
+    from otp.client import Client
+    from otp.handle import Node
+    from otp.host import StartedNode, become, start
+    from otp.keys import Topology
+    from otp.spec import ChildSpec, MetricsSpec, NodeOptions, Supervisor, TlsFiles, TopologySpec
+    from otp.task import Task
+    from otp.task_server import task_supervisor
+    from otp.wire import start_child
+    from otp.yaml_tree import load, loads
 
 __version__ = "0.1.0"
 
@@ -139,11 +133,40 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """`aio` and `AsyncClient` when first asked for: a worker must not pay for asyncio."""
-    if name not in ("aio", "AsyncClient"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+_LATER = {
+    "AsyncClient": "aio",
+    "ChildSpec": "spec",
+    "Client": "client",
+    "Liveness": "care",
+    "MetricsSpec": "spec",
+    "Node": "handle",
+    "NodeOptions": "spec",
+    "Ready": "care",
+    "StartedNode": "host",
+    "Supervisor": "spec",
+    "Task": "task",
+    "TlsFiles": "spec",
+    "Topology": "keys",
+    "TopologySpec": "spec",
+    "become": "host",
+    "check": "checks",
+    "load": "yaml_tree",
+    "loads": "yaml_tree",
+    "start": "host",
+    "start_child": "wire",
+    "task_supervisor": "task_server",
+}
 
-    aio = importlib.import_module("otp.aio")
-    return aio if name == "aio" else aio.AsyncClient
+
+def __getattr__(name: str) -> Any:
+    """What a host needs, when first asked for: memory of a worker is copied, kept and torn down."""
+    if name == "aio":
+        return import_module("otp.aio")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"otp.{_LATER[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

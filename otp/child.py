@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
 from otp import faults, pickling
 from otp.endings import Killed, ShutDown
@@ -26,6 +27,8 @@ from otp.serving import crash_reason, run_child
 from otp.starts import find
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket
 
+# `signal.signal` puts Enums around it, which costs each child 190 KB of copied pages.
+_signal: Any = importlib.import_module("_signal")
 _PR_SET_CHILD_SUBREAPER = 36
 MAILROOM = "otp.mailroom:serve"
 METRICS = "otp.metrics:serve"
@@ -33,13 +36,22 @@ METRICS = "otp.metrics:serve"
 EXIT_CRASH = 1
 """The exit code of a worker that crashed; the reason went ahead over its control socket."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_prctl = ctypes.CDLL(None).prctl
 
 
-def become(job: Callable[[], tuple[Spawn, list[int]]], *, parent: int, open_files: int) -> NoReturn:
+def become(
+    job: Callable[[], tuple[Spawn, list[int]]],
+    *,
+    parent: int,
+    parents_fds: Iterable[int],
+    open_files: int,
+) -> NoReturn:
     """Turn this fresh fork into what its job says, once it has one; never returns."""
     code = EXIT_CRASH
     try:
+        # By number: a method that runs for the first time after a fork copies pages.
+        for fd in parents_fds:
+            os.close(fd)
         _settle_in(parent)
         spawn, fds = job()
         if spawn.role != "mailroom":
@@ -56,12 +68,12 @@ def become(job: Callable[[], tuple[Spawn, list[int]]], *, parent: int, open_file
 
 def _settle_in(parent: int) -> None:
     os.setsid()
-    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if not die_with_parent(parent):
         os._exit(EXIT_CRASH)  # the zygote died before PDEATHSIG was set
     for number in (signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _restore_open_files(soft: int) -> None:
@@ -81,18 +93,18 @@ def _run(spawn: Spawn, fds: list[int], parent: int) -> int:
         return int(find(MAILROOM)(control))
     if spawn.role == "metrics":
         return int(find(METRICS)(control, spawn.child.payload))
+    return work(spawn, control, socket.socket(fileno=fds[1]), parent=parent)
+
+
+def work(spawn: Spawn, control: socket.socket, mail: socket.socket, *, parent: int) -> int:
+    """Run a worker to its end; the reason goes to the node before the process does."""
     process = Process(
         Pid(spawn.process),
         spawn.path,
         spawn.node,
         FrameSocket(control, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX),
-        FrameSocket(socket.socket(fileno=fds[1])),
+        FrameSocket(mail),
     )
-    return _work(process, spawn, parent)
-
-
-def _work(process: Process, spawn: Spawn, parent: int) -> int:
-    """Run a worker to its end; the reason goes to the node before the process does."""
     reason = _outcome(process, spawn, parent)
     process.flush()
     process.ended(reason, began=process.has_begun)

@@ -92,10 +92,9 @@ class OuterPids:
             os.environ[VARIABLE] = str(self._proc)
             os.set_inheritable(self._proc, True)
 
-    def close(self) -> None:
-        """In a child: the world outside is none of its business."""
-        if self.isolated:
-            os.close(self._proc)
+    def fds(self) -> list[int]:
+        """What a child must close: the world outside is none of its business."""
+        return [self._proc] if self.isolated else []
 
 
 # ---------------------------------------------------------------- making a namespace

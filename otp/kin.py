@@ -40,7 +40,6 @@ class OwnChildren:
             found += chunk
         return found
 
-    def close(self) -> None:
-        """In a child: the list is its parent's."""
-        if self._fd >= 0:
-            os.close(self._fd)
+    def fds(self) -> list[int]:
+        """What a forked child must close."""
+        return [self._fd] if self._fd >= 0 else []

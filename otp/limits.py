@@ -34,7 +34,8 @@ CPU_GRACE_SECONDS = 5
 """Between SIGXCPU, which says why, and SIGKILL, which does not."""
 
 _PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
+_prctl = ctypes.CDLL(None).prctl
+_SIGKILL = int(signal.SIGKILL)
 
 
 class Unfit(Exception):
@@ -43,7 +44,7 @@ class Unfit(Exception):
 
 def die_with_parent(parent: int) -> bool:
     """From now on the end of the zygote is ours, too; False if it has ended already."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     return os.getppid() == parent
 
 

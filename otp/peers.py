@@ -7,7 +7,6 @@ that was lost is made again, with pauses that grow, whether or not there is some
 
 from __future__ import annotations
 
-import random
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -287,6 +286,8 @@ class Peer:
             self._try_again()
 
     def _try_again(self) -> None:
+        import random  # it reseeds in every fork of a process that has imported it
+
         enough = self._again_max is not None and self._again >= self._again_max
         if self._timer is not None or enough:
             return

@@ -1,141 +1,55 @@
-"""Pickles for our own processes: cloudpickle, and msgspec Structs that live in `__main__`.
+"""Pickles for our own processes: by name what can be imported, by value what cannot.
 
 What can be imported travels by name. What cannot (a script's `__main__`, a notebook, a closure)
-travels by value. cloudpickle alone rebuilds a Struct of `__main__` without its fields, its
-`frozen` and its tag, so Structs get a reducer of their own, and their annotations are resolved
-here, in the host, where the names mean something.
+travels by value, by cloudpickle; only a process that meets such a thing imports that.
 """
 
 from __future__ import annotations
 
-import inspect
 import io
 import pickle
 import sys
+from types import FunctionType
 from typing import Any
 
-import cloudpickle
-import msgspec
+from otp.by_value import by_value
 
-_CONFIG = (
-    "frozen",
-    "eq",
-    "order",
-    "omit_defaults",
-    "forbid_unknown_fields",
-    "tag",
-    "tag_field",
-    "array_like",
-    "gc",
-    "weakref",
-    "dict",
-    "cache_hash",
-)
-# What Python or msgspec puts into every class by itself.
-_OWN_NAMES = frozenset(
-    {
-        "__annotate__",
-        "__annotate_func__",
-        "__annotations__",
-        "__annotations_cache__",
-        "__dict__",
-        "__doc__",
-        "__firstlineno__",
-        "__match_args__",
-        "__module__",
-        "__orig_bases__",
-        "__parameters__",
-        "__post_init__",
-        "__qualname__",
-        "__slots__",
-        "__static_attributes__",
-        "__struct_config__",
-        "__struct_defaults__",
-        "__struct_encode_fields__",
-        "__struct_fields__",
-        "__weakref__",
-    }
-)
+CLOUD = "otp.cloud"
+"""What a pickle by value needs."""
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+class _ByValue(Exception):
+    """It holds something that cannot be imported."""
+
+
+class _Plain(pickle.Pickler):
+    """By name alone."""
+
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, type) and issubclass(obj, msgspec.Struct) and by_value(obj):
-            return _rebuild_struct, _describe_struct(obj)
-        return super().reducer_override(obj)
-
-
-def by_value(cls: type) -> bool:
-    """Whether a receiver could not import the class under its name."""
-    if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
-        return True
-    found: Any = sys.modules.get(cls.__module__)
-    for part in cls.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is not cls
-
-
-def _describe_struct(cls: type[msgspec.Struct]) -> tuple[Any, ...]:
-    # Only fields that the class itself declares: the bases bring their own.
-    structs = [base for base in cls.__mro__[1:] if _is_own_struct(base)]
-    inherited = {field.name for base in structs for field in msgspec.structs.fields(base)}
-    declared = inspect.get_annotations(cls)
-    fields = [
-        (field.name, field.type, _default(field))
-        for field in msgspec.structs.fields(cls)
-        if field.name not in inherited or field.name in declared
-    ]
-    own = set(cls.__struct_fields__) | _OWN_NAMES
-    namespace = {k: v for k, v in cls.__dict__.items() if k not in own}
-    if "__post_init__" in cls.__dict__:
-        namespace["__post_init__"] = cls.__dict__["__post_init__"]
-    namespace["__doc__"] = cls.__doc__
-    config = {name: getattr(cls.__struct_config__, name) for name in _CONFIG}
-    config["kw_only"] = any(name not in cls.__match_args__ for name, _, _ in fields)
-    generic = getattr(cls, "__orig_bases__", None) if "__orig_bases__" in cls.__dict__ else None
-    names = (cls.__name__, cls.__qualname__, cls.__module__)
-    return names, cls.__bases__, fields, namespace, config, generic
-
-
-def _is_own_struct(base: type) -> bool:
-    return issubclass(base, msgspec.Struct) and base is not msgspec.Struct
-
-
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    if field.default is not msgspec.NODEFAULT:
-        return ("value", field.default)
-    if field.default_factory is not msgspec.NODEFAULT:
-        return ("factory", field.default_factory)
-    return None
-
-
-def _rebuild_struct(
-    names: tuple[str, str, str],
-    bases: tuple[type, ...],
-    fields: list[Any],
-    namespace: dict[str, Any],
-    config: dict[str, Any],
-    generic: tuple[Any, ...] | None,
-) -> type:
-    name, qualname, module = names
-    space = {**namespace, "__qualname__": qualname}
-    if generic is not None:
-        space["__orig_bases__"] = generic
-    specs: list[Any] = []
-    for field, kind, default in fields:
-        if default is None:
-            specs.append((field, kind))
-        elif default[0] == "value":
-            specs.append((field, kind, default[1]))
-        else:
-            specs.append((field, kind, msgspec.field(default_factory=default[1])))
-    return msgspec.defstruct(name, specs, bases=bases, module=module, namespace=space, **config)
+        if isinstance(obj, type | FunctionType) and by_value(obj):
+            raise _ByValue
+        return NotImplemented
 
 
 def dumps(value: Any) -> bytes:
     """The value as bytes that another process of this node can load."""
+    if CLOUD not in sys.modules and (data := _by_name(value)) is not None:
+        return data
+    from otp.cloud import Pickler
+
+    return _dump(Pickler, value)
+
+
+def _by_name(value: Any) -> bytes | None:
+    try:
+        return _dump(_Plain, value)
+    except Exception:  # not all of it can be imported; else the next one says what is wrong
+        return None
+
+
+def _dump(pickler: Any, value: Any) -> bytes:
     with io.BytesIO() as file:
-        _Pickler(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+        pickler(file, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
         return file.getvalue()
 
 

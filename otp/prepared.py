@@ -8,6 +8,7 @@ zygote at that point could start a thread, and forking with threads can deadlock
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import pickle
@@ -31,6 +32,8 @@ _IMPORTERS = frozenset(
     }
 )
 """Functions by which a pickle imports a module while it loads."""
+_HARMLESS = frozenset({"cloudpickle.cloudpickle", pickling.CLOUD})
+"""What a pickle by value is made with: it starts no threads."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -50,7 +53,7 @@ class _Careful(pickle.Unpickler):
     """Loads only with what is imported already."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module not in sys.modules:
+        if module not in sys.modules and module not in _HARMLESS:
             raise _NotLoaded(module)
         if (module, name) in _IMPORTERS:
             return _loaded
@@ -84,6 +87,7 @@ def warm(payload: bytes) -> int:
     except Exception:  # not loaded, or whatever a user's class raises: the child says it better
         return 0
     _made[payload] = made
+    gc.freeze()  # a collection in a child would copy it
     if len(_made) > PREPARED_MAX:
         del _made[next(iter(_made))]
     return made.order

@@ -162,6 +162,10 @@ class Reactor:
                 timer.callback = None
                 callback()
 
+    def fileno(self) -> int:
+        """The epoll descriptor, which a forked child must close."""
+        return self._epoll.fileno()
+
     def close(self) -> None:
-        """Close the epoll descriptor (in a forked child)."""
+        """Close the epoll descriptor."""
         self._epoll.close()

@@ -8,17 +8,16 @@ when it counts.
 
 from __future__ import annotations
 
+import itertools
 import socket
 
-from otp import codec
+from otp import pickling, prepared
 from otp.callers import From
+from otp.child import work
 from otp.codec import encode
-from otp.frames import CALL, MSGPACK, Envelope, Finish
+from otp.frames import CALL, MSGPACK, Envelope, Finish, Spawn
 from otp.gen_server import GenServer
-from otp.messages import Pid, Request
-from otp.process import Process
-from otp.serving import run_child
-from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket
+from otp.messages import Request, WireChild
 
 
 class _Line(Request[int], frozen=True):
@@ -32,25 +31,20 @@ class _Player(GenServer):
         return 0
 
 
-_DECODERS = codec.decoders(codec.handler_types(_Player))
+_SPAWN = Spawn(0, "<>", "", WireChild("", payload=pickling.dumps((_Player, {}, None))))
 _CALL = Envelope(CALL, "", "<>", 1, 0, 0, MSGPACK, "", encode(_Line()))
 
 
-def rehearse() -> None:
+def rehearse(times: int = 1) -> None:
     """Start a server, answer a call, shut down; nothing of it remains but memory of our own."""
-    control, node = socket.socketpair()
-    mail, mailroom = socket.socketpair()
-    with control, node, mail, mailroom:
-        _tell(mailroom, encode(_CALL))
-        _tell(node, encode(Finish()))
-        process = Process(
-            Pid("<>"),
-            "",
-            "",
-            FrameSocket(control, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX),
-            FrameSocket(mail),
-        )
-        run_child(process, _Player, {}, _DECODERS)
+    prepared.warm(_SPAWN.child.payload)
+    for _ in itertools.repeat(None, times):
+        control, node = socket.socketpair()
+        mail, mailroom = socket.socketpair()
+        with control, node, mail, mailroom:
+            _tell(mailroom, encode(_CALL))
+            _tell(node, encode(Finish()))
+            work(_SPAWN, control, mail, parent=0)
 
 
 def _tell(sock: socket.socket, frame: bytes) -> None:

@@ -150,14 +150,14 @@ class Spares:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
-    def close(self) -> None:
-        """In a child: these descriptors are others'."""
-        for _, sock in self._idle.values():
-            sock.close()
-        for job in self._jobs.values():
-            job.sock.close()
-            for fd in job.fds:
-                os.close(fd)
+    def fds(self) -> list[int]:
+        """Descriptors that a forked child must close: they are others'."""
+        socks = [sock for _, sock in self._idle.values()]
+        socks += [job.sock for job in self._jobs.values() if not job.unread]
+        return [
+            *(sock.fileno() for sock in socks),
+            *(fd for j in self._jobs.values() for fd in j.fds),
+        ]
 
 
 def wait(sock: socket.socket) -> tuple[bytes, list[int]]:

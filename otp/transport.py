@@ -8,7 +8,6 @@ here as a state machine so that a silent stranger blocks nobody.
 from __future__ import annotations
 
 import errno
-import hmac
 import os
 import socket
 import struct
@@ -301,6 +300,8 @@ class Handshake:
 
 
 def _response(key: bytes, message: bytes) -> bytes:
+    import hmac
+
     for prefix, name in _DIGESTS.items():
         if message.startswith(prefix):
             return prefix + hmac.new(key, message, name).digest()
@@ -308,6 +309,8 @@ def _response(key: bytes, message: bytes) -> bytes:
 
 
 def _verified(key: bytes, message: bytes, response: bytes) -> bool:
+    import hmac  # and so OpenSSL, which no worker needs
+
     if len(response) == _MD5_BYTES:
         return hmac.compare_digest(hmac.new(key, message, "md5").digest(), response)
     prefix = response[: response.find(b"}") + 1]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from otp import codec, envfile, pickling, sizes, users, wire_care
+from otp.by_value import by_value
 from otp.checks import check
 from otp.errors import StartError
 from otp.gen_server import GenServer
@@ -134,7 +135,7 @@ def payload(start: type | Callable[..., Any] | str, args: dict[str, Any]) -> byt
     Annotations of a class that travels by value are resolved here, where its names mean something.
     """
     types = None
-    if inspect.isclass(start) and issubclass(start, GenServer) and pickling.by_value(start):
+    if inspect.isclass(start) and issubclass(start, GenServer) and by_value(start):
         types = codec.handler_types(start)
     return pickling.dumps((start, args, types))
 
@@ -145,8 +146,8 @@ def topology(spec: TopologySpec) -> bytes:
 
 
 def _module(start: type | Callable[..., Any] | str) -> str:
-    """The module that a zygote should import before forking, if it can be imported."""
+    """What a zygote should import before forking: its module, or else what it travels by."""
     if isinstance(start, str):
         return start.partition(":")[0]
     module = getattr(start, "__module__", "")
-    return "" if module == "__main__" else module
+    return pickling.CLOUD if module == "__main__" else module

@@ -51,6 +51,10 @@ LEAVE_SECONDS_MAX = 10.0
 STRAYS_PAUSE_SECONDS = 0.005
 """Between two looks at /proc while strays are dying."""
 
+REHEARSALS = 20
+"""So often the interpreter must run a piece of code before it stops noting things in it: what is
+written in a child is a page of memory that it has for itself."""
+
 _encode = msgspec.msgpack.encode
 _decode = msgspec.msgpack.Decoder(Preload | Spawn | Kill | Ping).decode
 _PR_SET_PDEATHSIG = 1
@@ -142,6 +146,8 @@ class Zygote:
         self._open_files = 0
         self._excluded = set(filter(None, os.environ.pop("OTP_ZYGOTE_EXCLUDED", "").split(",")))
         self._child_read, self._child_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        fds = [self._child_read, self._child_write, node.fileno(), self._reactor.fileno()]
+        self._own_fds = [*fds, *self._kin.fds(), *self._outer.fds()]
 
     def run(self) -> None:
         """Serve until the node is gone."""
@@ -200,6 +206,7 @@ class Zygote:
                 continue
             if thread_count() > 1:
                 self._start_over_without(name)
+        rehearse(REHEARSALS)
         gc.collect()
         gc.freeze()
         self._spares.refill()
@@ -255,14 +262,8 @@ class Zygote:
     def _in_child(self, job: Callable[[], tuple[Spawn, list[int]]]) -> NoReturn:
         zygote = os.getppid()
         signal.set_wakeup_fd(-1)
-        self._reactor.close()
-        self._node.close()
-        self._spares.close()
-        self._kin.close()
-        self._outer.close()
-        os.close(self._child_read)
-        os.close(self._child_write)
-        become(job, parent=zygote, open_files=self._open_files)
+        fds = (*self._own_fds, *self._node.fds, *self._spares.fds())
+        become(job, parent=zygote, parents_fds=fds, open_files=self._open_files)
 
     def _signal(self, serial: int, number: int) -> None:
         pid = self._pids.get(serial)

@@ -31,7 +31,7 @@ os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
 assert own.strays(many) == {first, second, third}
 os.waitpid(first, 0)
 assert own.strays(many, [third]) == {second}
-own.close()
+assert not any(map(os.get_inheritable, own.fds()))
 """
 
 

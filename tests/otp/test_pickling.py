@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from otp import pickling
+from otp.by_value import by_value
 from otp.messages import Message, Reason, Request
 
 SCRIPT = '''
@@ -195,9 +196,9 @@ def test_whether_a_class_can_be_imported(script: types.ModuleType) -> None:
         pass
 
     stranger = type("Reason", (), {"__module__": "otp.messages"})
-    assert [pickling.by_value(cls) for cls in (script.Point, Local, stranger)] == [True] * 3
-    assert not pickling.by_value(Reason) and not pickling.by_value(Path)
+    assert [by_value(cls) for cls in (script.Point, Local, stranger)] == [True] * 3
+    assert not by_value(Reason) and not by_value(Path)
 
 
 def test_a_module_that_is_nowhere_is_by_value() -> None:
-    assert pickling.by_value(type("Lost", (), {"__module__": "no.such.module"}))
+    assert by_value(type("Lost", (), {"__module__": "no.such.module"}))

@@ -60,7 +60,11 @@ def fd() -> Iterator[int]:
 def zygote(fd: int) -> Iterator[Zygote]:
     made = Zygote()
     yield made
-    made.spares.close()
+    for _, sock in [
+        *made.spares._idle.values(),
+        *((0, j.sock) for j in made.spares._jobs.values()),
+    ]:
+        sock.close()
     for sock in made.forked.values():
         sock.close()
     made.reactor.close()

@@ -108,7 +108,7 @@ def test_a_class_that_travels_by_value_brings_what_its_handlers_accept(
         patch.setitem(sys.modules, "__main__", script)
         exec(source, script.__dict__)
         made = wire.child(ChildSpec("c", script.Counter))
-    assert isinstance(made, WireChild) and made.module == ""
+    assert isinstance(made, WireChild) and made.module == "otp.cloud"
     start, args, handlers = pickling.loads(made.payload)
     assert (start.__name__, args) == ("Counter", {})
     assert handlers["handle_call"].__name__ == "Add" and handlers["handle_cast"] is Any

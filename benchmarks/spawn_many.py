@@ -1,0 +1,101 @@
+"""How long until many workers are there and answer, and what memory an idle one has for itself.
+
+The node runs already; what is timed is a supervisor with so many children from the request to add
+it until each of them has answered a call. The floor is as many bare forks in order, each child
+writing one byte and staying alive like a worker. In order is how a supervisor starts its children;
+`replicas` are started at the same time. Floors and starts take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+from time import perf_counter
+from typing import Final
+
+import otp
+from benchmarks.report import emit, quick
+from benchmarks.workers import Who, Worker, affordable
+
+TARGET_RATIO: Final = 2.5
+TARGET_PRIVATE_MB: Final = 1.2
+COUNTS, COUNTS_QUICK = (200, 2_000), (100,)
+ROUNDS: Final = 3
+
+
+def forks_alive(count: int) -> float:
+    """Floor: seconds for `count` forks in order, each child alive once its one byte is here."""
+    pids = []
+    reading, writing = os.pipe()
+    start = perf_counter()
+    for _ in range(count):
+        pid = os.fork()
+        if pid == 0:
+            os.write(writing, b"x")
+            signal.pause()
+        pids.append(pid)
+        os.read(reading, 1)
+    seconds = perf_counter() - start
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    os.close(reading)
+    os.close(writing)
+    return seconds
+
+
+def pool(count: int) -> otp.Supervisor:
+    """So many workers, in order."""
+    children = [otp.ChildSpec(f"w{i}", Worker) for i in range(count)]
+    return otp.Supervisor("pool", children=children)
+
+
+def started_s(node: otp.Node, spec: otp.Supervisor) -> tuple[float, list[int]]:
+    """Seconds until all of them have answered, and who they are."""
+    names = [f"{spec.id}/{child.id}" for child in spec.children]
+    start = perf_counter()
+    node.start_child("/", spec)
+    pids = [node.call(name, Who()) for name in names]
+    return perf_counter() - start, pids
+
+
+def private_mb(pid: int) -> float:
+    """Memory that a process shares with nobody, in MB."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        kilobytes = [int(line.split()[1]) for line in file if line.startswith("Private_")]
+    return sum(kilobytes) * 1024 / 1e6
+
+
+def measure(count: int) -> dict[str, object]:
+    """Take turns for this many workers."""
+    floors, starts, private = [], [], []
+    first = otp.ChildSpec("first", Worker)  # so that its module is loaded before the forks
+    with otp.start(otp.Supervisor("root", children=[first])) as node:
+        for _ in range(ROUNDS):
+            floors.append(forks_alive(count))
+            seconds, pids = started_s(node, pool(count))
+            starts.append(seconds)
+            private += [private_mb(pid) for pid in pids]
+            node.terminate_child("/", "pool")
+            node.delete_child("/", "pool")
+    floor, start = statistics.median(floors), statistics.median(starts)
+    return {
+        "workers": count,
+        "floor_forks_ms": round(floor * 1e3, 1),
+        "in_order_ms": round(start * 1e3, 1),
+        "in_order_ratio": round(start / floor, 2),
+        "target_ratio_max": TARGET_RATIO,
+        "private_mb": round(statistics.median(private), 2),
+        "target_private_mb_max": TARGET_PRIVATE_MB,
+    }
+
+
+def main() -> None:
+    """Measure and print, one line for each number of workers."""
+    for wanted in COUNTS_QUICK if quick("spawn_many", __doc__) else COUNTS:
+        emit("spawn_many", measure(affordable(wanted)))
+
+
+if __name__ == "__main__":
+    main()
