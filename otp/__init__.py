@@ -57,7 +57,15 @@ if TYPE_CHECKING:
     from otp.handle import Node
     from otp.host import StartedNode, become, start
     from otp.keys import Topology
-    from otp.spec import ChildSpec, MetricsSpec, NodeOptions, Supervisor, TlsFiles, TopologySpec
+    from otp.spec import (
+        ChildSpec,
+        LogOptions,
+        MetricsSpec,
+        NodeOptions,
+        Supervisor,
+        TlsFiles,
+        TopologySpec,
+    )
     from otp.task import Task
     from otp.task_server import task_supervisor
     from otp.wire import start_child
@@ -84,6 +92,7 @@ __all__ = [
     "Ignore",
     "Lane",
     "Liveness",
+    "LogOptions",
     "Message",
     "MetricsSpec",
     "NoProcess",
@@ -138,6 +147,7 @@ _LATER = {
     "ChildSpec": "spec",
     "Client": "client",
     "Liveness": "care",
+    "LogOptions": "spec",
     "MetricsSpec": "spec",
     "Node": "handle",
     "NodeOptions": "spec",

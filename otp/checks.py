@@ -17,6 +17,7 @@ from otp.rules import (
     CHILD,
     HOST_PORT,
     ID,
+    LOGS,
     METRICS,
     NODE,
     RLIMIT,
@@ -30,6 +31,7 @@ from otp.rules import (
 )
 from otp.spec import (
     ChildSpec,
+    LogOptions,
     MetricsSpec,
     NodeOptions,
     Spec,
@@ -256,6 +258,8 @@ def _node(options: NodeOptions, imports: bool) -> Iterator[Fault]:
                 yield ("node", "peers", peer), message
     if is_list(options.preload):
         yield from _items(options.preload, ("node", "preload"), _module_rule(imports))
+    if options.logs is not None:
+        yield from _logs(options.logs)
     if is_mapping(options.topologies):
         for group, topology in options.topologies.items():
             yield from _topology(topology, ("node", "topologies", group), imports)
@@ -295,6 +299,14 @@ def _secrecy(options: NodeOptions) -> Iterator[Fault]:
         if not HOST_PORT(address) and not is_loopback(address):
             text = f"{shown(address)} is on another machine, and nothing would be encrypted"
             yield ("node", "peers", peer), f"{text}: {remedy}"
+
+
+def _logs(logs: Any) -> Iterator[Fault]:
+    where = ("node", "logs")
+    if not isinstance(logs, LogOptions):
+        yield where, f"{shown(logs)} is not a LogOptions"
+        return
+    yield from _fields(logs, where, LOGS)
 
 
 def _module_rule(imports: bool) -> Callable[[Any], str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -30,8 +31,11 @@ from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket
 # `signal.signal` puts Enums around it, which costs each child 190 KB of copied pages.
 _signal: Any = importlib.import_module("_signal")
 _PR_SET_CHILD_SUBREAPER = 36
-MAILROOM = "otp.mailroom:serve"
-METRICS = "otp.metrics:serve"
+OWN: dict[str, str] = {
+    "mailroom": "otp.mailroom:serve",
+    "logger": "otp.logger:serve",
+    "metrics": "otp.metrics:serve",
+}
 """By name, since these know of nodes and clients and a child should not."""
 EXIT_CRASH = 1
 """The exit code of a worker that crashed; the reason went ahead over its control socket."""
@@ -54,7 +58,9 @@ def become(
             os.close(fd)
         _settle_in(parent)
         spawn, fds = job()
-        if spawn.role != "mailroom":
+        if spawn.captured:
+            _write_to(fds, spawn)
+        if spawn.role not in OWN:
             _restore_open_files(open_files)
         code = _run(spawn, fds, parent)
     except SystemExit:
@@ -76,6 +82,20 @@ def _settle_in(parent: int) -> None:
     _signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _write_to(fds: list[int], spawn: Spawn) -> None:
+    """Standard output and standard error go into the pipes that came last."""
+    outfit = spawn.child.outfit
+    for number in (2, 1):
+        fd = fds.pop()
+        os.dup2(fd, number)
+        os.close(fd)
+        if outfit is not None and outfit.user is not None:
+            with contextlib.suppress(PermissionError):  # told when it fails to become that user
+                os.fchown(number, outfit.user.uid, -1)  # /dev/stdout is opened anew, by its user
+    if sys.stdout is not None:  # a line is to be seen when it is written
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
 def _restore_open_files(soft: int) -> None:
     """A child gets the soft limit that its node had: programs may rely on a small one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -89,10 +109,10 @@ def _run(spawn: Spawn, fds: list[int], parent: int) -> int:
         return execute(spawn, control, parent)
     gc.enable()
     faults.arm()
-    if spawn.role == "mailroom":
-        return int(find(MAILROOM)(control))
     if spawn.role == "metrics":
-        return int(find(METRICS)(control, spawn.child.payload))
+        return int(find(OWN["metrics"])(control, spawn.child.payload))
+    if spawn.role in OWN:
+        return int(find(OWN[spawn.role])(control))
     return work(spawn, control, socket.socket(fileno=fds[1]), parent=parent)
 
 

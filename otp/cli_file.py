@@ -24,7 +24,7 @@ from otp.commands import (
 )
 from otp.detach import detach
 from otp.errors import Problem, SpecError
-from otp.spec import NodeOptions, Supervisor, paths
+from otp.spec import LogOptions, NodeOptions, Supervisor, paths
 from otp.yaml_tree import load
 
 
@@ -64,13 +64,14 @@ def _run(arguments: argparse.Namespace) -> int:
     # node has its own handlers.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     tree = tree_of(arguments)
-    options = {
+    options: dict[str, Any] = {
         "name": arguments.name,
         "listen": arguments.listen,
         "peers": dict(arguments.peer) or None,
         "authkey_file": arguments.authkey_file,
     }
     chosen = host.merge(tree.node or NodeOptions(), options)
+    options["logs"] = chosen.logs or LogOptions()
     if chosen.listen and not (chosen.authkey_file or chosen.tls):
         raise UsageError(
             f"node {chosen.name} is to listen on {chosen.listen} and has no key that other nodes "

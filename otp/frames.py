@@ -87,6 +87,15 @@ class Exporting(msgspec.Struct, frozen=True):
     interval: float = 15.0
 
 
+class Logs(msgspec.Struct, frozen=True):
+    """What becomes of what children write; an empty `folder` means that no files are kept."""
+
+    output: Literal["auto", "terminal", "json", "none", "inherit"] = "auto"
+    folder: str = ""
+    max_bytes: int = 0
+    files: int = 0
+
+
 class Boot(msgspec.Struct, frozen=True):
     """What a node is told at its birth. `authkey` never appears in an argument or environment.
 
@@ -108,6 +117,7 @@ class Boot(msgspec.Struct, frozen=True):
     tls: TlsPem | None = None
     heartbeat: float = 10.0
     isolation: Literal["none", "pidns"] = "none"
+    logs: Logs | None = None
 
 
 # ---------------------------------------------------------------- node <-> zygote, node <-> worker
@@ -129,17 +139,21 @@ class Restarted(Control, frozen=True):
 
 
 class Spawn(Control, frozen=True):
-    """Node to zygote, with the child's socket ends: fork one child; `extra`: more arguments."""
+    """Node to zygote, with the child's socket ends: fork one child; `extra`: more arguments.
+
+    `captured`: the last two descriptors are its standard output and its standard error.
+    """
 
     serial: int
     process: str
     path: str
     child: WireChild
-    role: Literal["worker", "program", "mailroom", "metrics", "probe"] = "worker"
+    role: Literal["worker", "program", "mailroom", "logger", "metrics", "probe"] = "worker"
     notify: str = ""
     node: str = ""
     fds: int = 1
     extra: bytes = b""
+    captured: bool = False
 
 
 class Kill(Control, frozen=True):

@@ -30,6 +30,7 @@ from otp.codec import decode_envelope
 from otp.errors import NotRunning, OtpError, StartError
 from otp.frames import Boot, BootResult, Exporting
 from otp.handle import Node
+from otp.log_files import remove_logs
 from otp.spec import MetricsSpec, NodeOptions, Supervisor
 from otp.tls_files import read_tls
 
@@ -272,6 +273,7 @@ def make_boot(tree: Supervisor, *, log: str = "none", **options: Any) -> Boot:
         log=log,  # type: ignore[arg-type]
         tls=read_tls(chosen),
         heartbeat=float(chosen.heartbeat),
+        logs=wire.logs(chosen.logs),
     )
     # The folder is made last, so that nothing is left of a start that went wrong before.
     run_dir = make_run_dir(chosen)
@@ -346,6 +348,7 @@ def _clear(run_dir: str) -> None:
 
 
 def _remove_sockets(run_dir: str) -> None:
+    remove_logs(os.path.join(run_dir, "logs"))
     for entry in os.scandir(run_dir):
         if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
             os.unlink(entry.path)

@@ -194,7 +194,9 @@ class WireChild(msgspec.Struct, frozen=True, tag="child"):
     """A worker's, function's or program's spec; `payload` is opaque to the node."""
 
     id: str
-    kind: Literal["server", "function", "program", "mailroom", "metrics", "probe"] = "server"
+    kind: Literal[
+        "server", "function", "program", "mailroom", "logger", "metrics", "probe"
+    ] = "server"
     payload: bytes = b""
     module: str = ""
     command: tuple[str, ...] = ()
@@ -303,7 +305,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     """
 
     path: str
-    type: Literal["worker", "program", "supervisor", "mailroom", "zygote", "node"]
+    type: Literal["worker", "program", "supervisor", "mailroom", "logger", "zygote", "node"]
     state: str
     pid: int
     process: str

@@ -23,6 +23,7 @@ from otp import isolation
 from otp.codec import encode
 from otp.control import Connection, ControlServer, Responder
 from otp.frames import INFO, MSGPACK, Boot, BootResult, Envelope, Failure
+from otp.log_link import LogLink
 from otp.mailroom_link import MailroomLink
 from otp.memory import MemoryGuard
 from otp.messages import (
@@ -35,13 +36,10 @@ from otp.messages import (
     PeerUp,
     Reason,
     Report,
-    WireChild,
-    WireSupervisor,
 )
 from otp.node_requests import Requests
-from otp.node_view import format_report
 from otp.notify import VARIABLE, notify_ready
-from otp.own_parts import is_own, leave_nothing, own_parts
+from otp.own_parts import is_own, leave_nothing, own_parts, preload
 from otp.reactor import Descriptor, Reactor
 from otp.requests import to_op, to_reply
 from otp.running import Running
@@ -89,7 +87,10 @@ class Node:
         self._asked = Requests(self, boot, self._spawner, self._shell)
         self.mailroom = MailroomLink(boot, self._creation, self._spawner, self)
         self._memory = MemoryGuard(self._reactor, self._spawner)
-        self._parts = own_parts(boot.heartbeat, boot.metrics)
+        self._logs = LogLink(self._reactor, boot, self._spawner, self)
+        self._spawner.outputs = self._logs.pipes if self._logs.capturing else None
+        self._parts = own_parts(boot.heartbeat, boot.metrics, logger=self._logs.capturing)
+        self._leaving = False
         self._own: Unit | None = None
         self._root: Unit | None = None
         self._exit_code = 0
@@ -109,6 +110,7 @@ class Node:
         subreaper()
         try:
             self.mailroom.open()
+            self._logs.open()
             self._control.listen(os.path.join(self._boot.run_dir, "control.sock"))
         except OSError as error:
             return self._not_even_begun(str(error))
@@ -155,10 +157,7 @@ class Node:
         self._reactor.stop()
 
     def _preload(self) -> tuple[str, ...]:
-        modules = dict.fromkeys(("otp.gen_server", "otp.mailroom", *self._boot.preload))
-        modules.update(dict.fromkeys(_modules(self.declared)))
-        modules.update(dict.fromkeys(["otp.metrics"] if self._boot.metrics else []))
-        return tuple(name for name in modules if name)
+        return preload(self._parts, self.declared, self._boot.preload)
 
     def _warm(self) -> None:
         self._own = self._shell.begin(self._parts)
@@ -196,6 +195,7 @@ class Node:
         """Our sockets go; the folder too, unless somebody keeps other things in it."""
         self.mailroom.close()
         self._control.close()
+        self._logs.close()
         with contextlib.suppress(OSError):
             os.rmdir(self._boot.run_dir)
 
@@ -204,7 +204,7 @@ class Node:
         self._tell_host(BootResult(text or "it did not start"))
         self._control.flush()
         if self._host is None:
-            self._print(f"otp: node {self._boot.name}: {text}")
+            self._logs.say_text(f"otp: node {self._boot.name}: {text}")
 
     def _tell_host(self, result: BootResult) -> None:
         if self._host is not None:
@@ -269,45 +269,59 @@ class Node:
 
     def root_gone(self, unit: Unit, reason: Reason, error: str) -> None:
         if unit is not self._root:
-            self._give_up(f"the node's own parts gave up ({reason})")
+            if self._leaving:
+                self._reactor.stop()
+            else:
+                self._give_up(f"the node's own parts gave up ({reason})")
             return
         if error and not self._stopping:
             self._boot_failed(self._last_failure or error)
         elif not self._stopping and self._exit_code:
             self.fault(f"the root supervisor {unit.path} gave up; the node ends")
-        self._reactor.stop()
+        self._leave()
+
+    def _leave(self) -> None:
+        """The tree is down: what was said last is written, and the node ends."""
+        self._leaving = self._logs.capturing and self._own is not None
+        if self._leaving and self._own is not None:
+            self._shell.shutdown(self._own)
+        else:
+            self._reactor.stop()
 
     def spawned(self, running: Running, mail: socket.socket | None) -> None:
         if running.control is None:
             return  # it could not even be spawned; we hear of its end in a moment
-        if self._stopping:
+        if self._stopping and running.child.kind != "logger":
             self._spawner.stop(running, STARTING_SECONDS_MAX)
         self._memory.watch(running)
+        self._logs.began(running)
         if running.child.kind == "mailroom":
             self.mailroom.spawned(running)
+        elif running.child.kind == "logger":
+            self._logs.spawned(running)
         elif mail is not None:
             names = (running.path, running.child.name) if running.child.name else (running.path,)
             self.mailroom.attach(running, mail, names)
 
     def ended(self, running: Running, reason: Reason) -> None:
+        self._logs.ended(running)
         if running.child.kind == "mailroom":
             self.mailroom.lost()
+        elif running.child.kind == "logger":
+            self._logs.lost()
         else:
             self.mailroom.detach(running, reason)
 
     def report(self, report: Report) -> None:
         """Everything that an operator can see goes through here."""
+        if self._leaving:
+            return  # the node's own parts end, as a matter of course
         if isinstance(report, ChildStartFailed) and report.reason.text != FAILED_TO_START_CHILD:
             self._last_failure = f"{report.path}: {report.reason}"
         if isinstance(report, GaveUp) and self._root is not None and report.path == self._root.path:
             self._exit_code = 0 if report.reason == AUTO_SHUTDOWN else 1
         self._control.publish(report)
-        if self._boot.log != "none":
-            self._print(format_report(report, self._boot.name, self._boot.log))
-
-    def _print(self, line: str) -> None:
-        with contextlib.suppress(OSError):  # nobody reads it any more; the tree goes on
-            print(line, file=sys.stderr, flush=True)
+        self._logs.say(report)
 
     def fault(self, text: str) -> None:
         self.report(NodeFault(self._boot.name, time.time(), text))
@@ -355,13 +369,6 @@ def _stop_signals() -> list[signal.Signals]:
     """A terminal that closes stops its node, too, except under nohup."""
     hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGTERM, signal.SIGINT, *hangup]
-
-
-def _modules(tree: WireSupervisor) -> list[str]:
-    found: list[str] = []
-    for child in tree.children:
-        found += [child.module] if isinstance(child, WireChild) else _modules(child)
-    return found
 
 
 def read_boot(fd: int) -> Boot:

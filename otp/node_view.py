@@ -71,8 +71,8 @@ def _unit_rows(unit: Unit) -> list[ProcessInfo]:
 def _row(unit: Unit, entry: ChildEntry, spec: WireChild | WireSupervisor | None) -> ProcessInfo:
     running, id = unit.processes.get(entry.key), entry.id
     child = running.child if running else spec
-    kind: Literal["worker", "program", "supervisor", "mailroom"] = entry.type
-    if isinstance(child, WireChild) and child.kind in ("program", "mailroom"):
+    kind: Literal["worker", "program", "supervisor", "mailroom", "logger"] = entry.type
+    if isinstance(child, WireChild) and child.kind in ("program", "mailroom", "logger"):
         kind = child.kind
     return ProcessInfo(
         unit.below(id)[0],

@@ -1,4 +1,4 @@
-"""What a node runs besides the tree that it was given: its mailroom, and what shows its metrics.
+"""What a node runs besides its tree: its mailroom, its logger, and what shows its metrics.
 
 They live under a hidden supervisor beside the root, with a budget of its own. Without a mailroom a
 node is no node. Without metrics it is as good as ever: they have a supervisor that may give up.
@@ -17,14 +17,23 @@ from otp.wire_parts import WireCare
 
 MAILROOM_RESTARTS_MAX, MAILROOM_RESTARTS_SECONDS = 20, 10.0
 """The budget of the node's own parts, apart from the user's tree."""
+LOGGER_SHUTDOWN_SECONDS = 3.0
+"""A logger ends last, and has the time to write what it has read."""
 METRICS_RESTARTS_MAX, METRICS_RESTARTS_SECONDS = 5, 60.0
 """When a node goes on without metrics: somebody took their port while they were restarted, say."""
 
 
-def own_parts(heartbeat: float, metrics: Exporting | None) -> WireSupervisor:
-    """The supervisor of them; `metrics` is what the exporter is told, if there is one."""
-    mailroom = WireChild("mailroom", kind="mailroom", care=WireCare(heartbeat=heartbeat))
+def own_parts(heartbeat: float, metrics: Exporting | None, *, logger: bool) -> WireSupervisor:
+    """The supervisor of them; `metrics` is what the exporter is told, if there is one.
+
+    There is a `logger` only where what children write is captured.
+    """
+    care = WireCare(heartbeat=heartbeat)
+    mailroom = WireChild("mailroom", kind="mailroom", care=care)
     children: list[WireChild | WireSupervisor] = [mailroom]
+    if logger:
+        first = WireChild("logger", kind="logger", care=care, shutdown=LOGGER_SHUTDOWN_SECONDS)
+        children.insert(0, first)
     if metrics is not None:
         exporter = WireChild("exporter", kind="metrics", payload=msgspec.msgpack.encode(metrics))
         children.append(
@@ -42,6 +51,20 @@ def own_parts(heartbeat: float, metrics: Exporting | None) -> WireSupervisor:
         max_restarts=MAILROOM_RESTARTS_MAX,
         max_seconds=MAILROOM_RESTARTS_SECONDS,
     )
+
+
+def preload(parts: WireSupervisor, tree: WireSupervisor, more: tuple[str, ...]) -> tuple[str, ...]:
+    """The modules that a zygote imports before its first fork, each once."""
+    own = (f"otp.{part.id}" for part in parts.children)
+    modules = dict.fromkeys(("otp.gen_server", *own, *more, *_modules(tree)))
+    return tuple(name for name in modules if name)
+
+
+def _modules(tree: WireSupervisor) -> list[str]:
+    found: list[str] = []
+    for child in tree.children:
+        found += [child.module] if isinstance(child, WireChild) else _modules(child)
+    return found
 
 
 def is_own(spec: WireSupervisor, parts: WireSupervisor) -> bool:

@@ -25,6 +25,8 @@ def execute(spawn: Spawn, control: socket.socket, parent: int) -> int:
     child = spawn.child
     environment = {**os.environ, **child.env}
     environment.pop(VARIABLE, None)
+    if spawn.captured:  # else Python keeps what it prints, since it sees no terminal
+        environment.setdefault("PYTHONUNBUFFERED", "1")
     if spawn.notify:
         environment[VARIABLE] = spawn.notify
     if spawn.role == "probe":

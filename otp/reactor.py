@@ -19,6 +19,7 @@ WAIT_SECONDS_MAX = 3600.0
 """The longest wait for events: epoll takes no longer one, whatever a timer says."""
 _GONE = select.EPOLLHUP | select.EPOLLERR
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
+_WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 
 class HasFileno(Protocol):
@@ -100,6 +101,16 @@ class Reactor:
         reading = _GONE if fd in self._held else _READ
         return reading | (select.EPOLLOUT if fd in self._writers else 0)
 
+    def when_writable(self, source: HasFileno, callback: Callback | None) -> None:
+        """The same for a source that is only written to (a standard stream); None ends it."""
+        fd = source.fileno()
+        if callback is None:
+            if self._writers.pop(fd, None) is not None:
+                self._epoll.unregister(fd)
+        elif fd not in self._writers:
+            self._writers[fd] = callback
+            self._epoll.register(fd, select.EPOLLOUT)
+
     def forget(self, source: HasFileno) -> None:
         """No more callbacks for this source; call it before closing."""
         fd = source.fileno()
@@ -137,7 +148,7 @@ class Reactor:
                 continue  # closed in this round; its number may be another's by now
             if events & _READ and (callback := self._readers.get(fd)):
                 callback()
-            if events & select.EPOLLOUT and (callback := self._writers.get(fd)):
+            if events & _WRITE and (callback := self._writers.get(fd)):
                 callback()
         self._run_timers()
         while self._end_of_round:

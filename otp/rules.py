@@ -19,6 +19,9 @@ Rule: TypeAlias = Callable[[Any], str | None]
 # Paths of nested children and error messages hold ids and names; neither may grow without bound.
 ID_CHARS_MAX = 200
 PORT_MAX = 65_535
+# What a logger writes at a time must fit into a file, or each write would rotate it.
+LOG_BYTES_MIN = 64 * 1024
+LOG_FILES_MAX = 1_000
 
 
 def _rule(expected: str, holds: Callable[[Any], bool]) -> Rule:
@@ -200,4 +203,15 @@ METRICS: dict[str, Rule] = {
     "listen": _optional(HOST_PORT),
     "textfile": _optional(TEXT),
     "interval": _PERIOD,
+}
+LOGS: dict[str, Rule] = {
+    "output": _choice("kind of output", "auto", "terminal", "json", "none", "inherit"),
+    "dir": _optional(TEXT),
+    "max_bytes": _rule(
+        "a size from 64K on: use bytes, 512K, 10M", lambda v: _is_size(v) and v >= LOG_BYTES_MIN
+    ),
+    "files": _rule(
+        f"a whole number from 0 to {LOG_FILES_MAX}",
+        lambda v: type(v) is int and 0 <= v <= LOG_FILES_MAX,
+    ),
 }

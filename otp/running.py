@@ -60,7 +60,9 @@ class Running:
         return self.child.kind in ("server", "function")
 
 
-def role_of(child: WireChild) -> Literal["worker", "program", "mailroom", "metrics", "probe"]:
+def role_of(
+    child: WireChild,
+) -> Literal["worker", "program", "mailroom", "logger", "metrics", "probe"]:
     if child.kind == "server" or child.kind == "function":
         return "worker"
     return child.kind

@@ -7,6 +7,7 @@ counts as the reason; the wait status, which only the zygote has, decides that i
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import signal
 import socket
@@ -82,6 +83,7 @@ class Spawner:
         self._channel: FrameSocket
         self._beating: Heartbeat
         self._closing = False
+        self.outputs: Callable[[Running], tuple[int, ...]] | None = None
         self._dirty: dict[FrameSocket, None] = {}
         self.running: dict[int, Running] = {}
         self.zygote: subprocess.Popen[bytes]
@@ -229,6 +231,9 @@ class Spawner:
             if running.child.care is not None:
                 care = running.child.care
                 running.watch = Watch(running, care, self, self._reactor, self._run_dir)
+            outputs = self.outputs(running) if self.outputs is not None else ()
+            for fd in outputs:
+                opened.callback(os.close, fd)
             spawn = Spawn(
                 running.serial,
                 running.process,
@@ -237,10 +242,11 @@ class Spawner:
                 role=role_of(running.child),
                 notify=running.watch.notify_path if running.watch is not None else "",
                 node=self._node,
-                fds=len(fds),
+                fds=len(fds) + len(outputs),
                 extra=extra,
+                captured=bool(outputs),
             )
-            self._tell_zygote(spawn, tuple(sock.fileno() for sock in fds))
+            self._tell_zygote(spawn, (*(sock.fileno() for sock in fds), *outputs))
         return mail
 
     def tell(self, running: Running, message: Control, fds: tuple[int, ...] = ()) -> None:
@@ -257,7 +263,7 @@ class Spawner:
         if shutdown == "brutal_kill":
             self.kill(running)
             return
-        if running.child.kind in ("server", "mailroom"):
+        if running.child.kind in ("server", "mailroom", "logger"):
             self.tell(running, Finish())
         else:
             self.kill(running, running.child.stop_signal)

@@ -20,6 +20,7 @@ Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 Isolation: TypeAlias = Literal["none", "pidns"]
+Output: TypeAlias = Literal["auto", "terminal", "json", "none", "inherit"]
 Start: TypeAlias = type | Callable[..., Any] | str
 
 SHUTDOWN_WORDS = ("brutal_kill", "infinity")
@@ -114,6 +115,25 @@ class MetricsSpec(msgspec.Struct, frozen=True, kw_only=True):
         normalise(self, durations=("interval",))
 
 
+class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of what children write to stdout and stderr: the `logs:` of a node.
+
+    `output` is where each line goes at once: "terminal" (`path | line`), "json" (an object on a
+    line), "auto" (the first on a terminal, else the second), "none", or "inherit": children write
+    to the node's own streams, and nothing is captured. Lines are also kept in files in `dir` (by
+    default in the run directory, gone with it), one for each child, rotated at `max_bytes`; of
+    each there are `files` in all, 0 for none.
+    """
+
+    output: Output = "auto"
+    dir: str | None = None
+    max_bytes: int | str = 1024 * 1024
+    files: int = 5
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "max_bytes", sizes.normal(self.max_bytes))
+
+
 class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a node is told besides its tree: the `node:` of a YAML root, keywords of `otp.start`.
 
@@ -125,7 +145,8 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     and at last killed.
     `isolation` "pidns" puts all that the node starts into a PID namespace: even if node and zygote
     are killed at the same moment, nothing is left. `metrics` is a MetricsSpec, or text: where to
-    listen.
+    listen. `logs` captures what children write; `otp run` does so by default, `otp.start` when
+    asked.
     """
 
     name: str = "local"
@@ -140,6 +161,7 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: float | str = 10.0
     isolation: Isolation = "none"
     metrics: MetricsSpec | str | None = None
+    logs: LogOptions | None = None
 
     def __post_init__(self) -> None:
         normalise(self, durations=("heartbeat",), sequences=("preload",))

@@ -16,9 +16,10 @@ from otp import codec, envfile, pickling, sizes, users, wire_care
 from otp.by_value import by_value
 from otp.checks import check
 from otp.errors import StartError
+from otp.frames import Logs
 from otp.gen_server import GenServer
 from otp.messages import Identity, Outfit, StartChild, WireChild, WireSupervisor
-from otp.spec import ChildSpec, Supervisor, TopologySpec
+from otp.spec import ChildSpec, LogOptions, Supervisor, TopologySpec
 from otp.starts import find
 
 
@@ -138,6 +139,14 @@ def payload(start: type | Callable[..., Any] | str, args: dict[str, Any]) -> byt
     if inspect.isclass(start) and issubclass(start, GenServer) and by_value(start):
         types = codec.handler_types(start)
     return pickling.dumps((start, args, types))
+
+
+def logs(options: LogOptions | None) -> Logs | None:
+    """What a node does with what its children write; None: nothing, they inherit its streams."""
+    if options is None:
+        return None
+    folder = os.path.abspath(options.dir) if options.dir else ""
+    return Logs(options.output, folder, int(options.max_bytes), options.files)
 
 
 def topology(spec: TopologySpec) -> bytes:

@@ -22,6 +22,7 @@ from otp.checks import faults
 from otp.errors import Problem, SpecError
 from otp.spec import (
     ChildSpec,
+    LogOptions,
     MetricsSpec,
     NodeOptions,
     Spec,
@@ -247,6 +248,7 @@ _NODE: Readers = {
 }  # fmt: skip
 _TLS: Readers = {"cert": _field, "key": _field, "ca": _field}
 _METRICS: Readers = {"listen": _field, "textfile": _field, "interval": core}
+_LOGS: Readers = {"output": _field, "dir": _file, "max_bytes": core, "files": core}
 _TOPOLOGY: Readers = {"start": _field, "args": _values}
 _OF_SUPERVISORS = {*_SUPERVISOR, "children", "node"} - set(_COMMON)
 
@@ -284,9 +286,12 @@ def _node(node: Node, report: Report) -> NodeOptions | None:
     if not isinstance(node, Table):
         report(node.mark, "`node` is a mapping, such as {name: a, listen: '127.0.0.1:7000'}")
         return None
-    fields = _fields(node, _NODE, report, "`node`", also=("topologies", "tls", "metrics"))
+    more = ("topologies", "tls", "metrics", "logs")
+    fields = _fields(node, _NODE, report, "`node`", also=more)
     if metrics := node.entries.get("metrics"):
         fields["metrics"] = _metrics(metrics.value, report)
+    if logs := node.entries.get("logs"):
+        fields["logs"] = _logs(logs.value, report)
     if topologies := node.entries.get("topologies"):
         fields["topologies"] = _topologies(topologies.value, report)
     if tls := node.entries.get("tls"):
@@ -305,6 +310,13 @@ def _metrics(node: Node, report: Report) -> Any:
     if not isinstance(node, Table):
         return _field(node)
     return MetricsSpec(**_fields(node, _METRICS, report, "`metrics`"))
+
+
+def _logs(node: Node, report: Report) -> LogOptions | None:
+    if not isinstance(node, Table):
+        report(node.mark, "`logs` is a mapping, such as {dir: /var/log/shop, max_bytes: 10M}")
+        return None
+    return LogOptions(**_fields(node, _LOGS, report, "`logs`"))
 
 
 def _topologies(node: Node, report: Report) -> Any:

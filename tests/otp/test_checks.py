@@ -7,9 +7,10 @@ import pytest
 
 from otp.checks import LEVELS_MAX, check, faults
 from otp.errors import SpecError
-from otp.rules import CHILD, METRICS, NODE, SUPERVISOR, TLS
+from otp.rules import CHILD, LOGS, METRICS, NODE, SUPERVISOR, TLS
 from otp.spec import (
     ChildSpec,
+    LogOptions,
     MetricsSpec,
     NodeOptions,
     Supervisor,
@@ -40,6 +41,10 @@ def lines(tree: Supervisor, **options: Any) -> list[str]:
     with pytest.raises(SpecError) as raised:
         check(tree, **options)
     return str(raised.value).splitlines()
+
+
+def logs(**options: Any) -> Supervisor:
+    return root(node=NodeOptions(logs=LogOptions(**options)))
 
 
 def program(**fields: Any) -> ChildSpec:
@@ -140,6 +145,17 @@ WRONG: list[tuple[Supervisor, str]] = [
     (root(program(stdin=7)), "root/a.stdin: 7 is not text"),
     (root(program(memory_max="a lot")), "root/a.memory_max: 'a lot' is not a size above 0: use"),
     (root(program(memory_max=0)), "root/a.memory_max: 0 is not a size above 0"),
+    (
+        logs(output="tty"),
+        "root.node.logs.output: 'tty' is not a kind of output: use auto, terminal",
+    ),
+    (logs(max_bytes="10"), "root.node.logs.max_bytes: 10 is not a size from 64K on"),
+    (logs(files=-1), "root.node.logs.files: -1 is not a whole number from 0 to 1000"),
+    (logs(dir=7), "root.node.logs.dir: 7 is not text"),
+    (
+        root(node=NodeOptions(logs="json")),  # type: ignore[arg-type]
+        "root.node.logs: 'json' is not a LogOptions",
+    ),
     (root(strategy="one_for_al"), "root.strategy: 'one_for_al' is not a strategy"),
     (root(max_restarts=True), "root.max_restarts: true is not a whole number from 0 on"),
     (root(max_restarts=-1), "root.max_restarts: -1 is not a whole number from 0 on"),
@@ -285,9 +301,10 @@ def test_the_root_must_be_a_supervisor() -> None:
     [
         (ChildSpec, CHILD, {"ready", "liveness"}),
         (Supervisor, SUPERVISOR, {"node"}),
-        (NodeOptions, NODE, {"tls", "metrics"}),
-        (TlsFiles, TLS, set()),
+        (NodeOptions, NODE, {"tls", "metrics", "logs"}),
         (MetricsSpec, METRICS, set()),
+        (TlsFiles, TLS, set()),
+        (LogOptions, LOGS, set()),
     ],
 )
 def test_every_field_has_a_rule(spec: Any, rules: dict[str, Any], elsewhere: set[str]) -> None:

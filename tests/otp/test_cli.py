@@ -81,6 +81,7 @@ def test_run_until_interrupted(start: Callable[..., Running], tmp_path: Path) ->
     assert running.interrupt() == 0
     sentences = [line.split("] ", 1)[1] for line in running.log.splitlines()]
     assert [re.sub(r", pid \d+", "", line) for line in sentences] == [
+        "otp/logger: started",
         "otp/mailroom: started",
         "root/counter: started",
         "root/pool/w1: started",
@@ -98,7 +99,7 @@ def test_reports_as_json_lines(start: Callable[..., Running]) -> None:
     reports = [json.loads(line) for line in running.log.splitlines()]
     assert {report["node"] for report in reports} == {"j"}
     kinds = [(report["type"], report["path"]) for report in reports]
-    assert kinds[1] == ("ChildStarted", "root/counter")
+    assert kinds[2] == ("ChildStarted", "root/counter")
     assert kinds[-1] == ("ChildExited", "root/counter")
 
 
@@ -138,9 +139,9 @@ def _is_drawn(rows: dict[str, dict[str, Any]]) -> None:
     drawn = run_otp("tree")
     assert (drawn.returncode, drawn.stderr) == (0, "")
     lines = drawn.stdout.splitlines()
-    assert len(lines) == len(rows) == 8
+    assert len(lines) == len(rows) == 9
     assert re.fullmatch(r"local +node  pid \d+  up \d+s", lines[0])
-    assert re.match(r"   ├─ counter +running  pid \d+  up \d+s  restarts 1  last exit: k", lines[5])
+    assert re.match(r"   ├─ counter +running  pid \d+  up \d+s  restarts 1  last exit: k", lines[6])
     assert "\033" not in drawn.stdout
     table = run_otp("ps").stdout.splitlines()
     assert table[0].split() == ["PATH", "TYPE", "STATE", "PID", "UP", "RESTARTS", "LAST", "EXIT"]

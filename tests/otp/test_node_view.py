@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from typing import cast, get_args
 
 import psutil
@@ -29,7 +28,7 @@ class FakeProcess:
 class FakeSpawner:
     """All that the view asks of a spawner."""
 
-    zygote = cast("subprocess.Popen[bytes]", FakeProcess())
+    zygote_pid = FakeProcess.pid
 
 
 def run(unit: Unit, id: str, serial: int, child: WireChild, *, began: bool) -> None:

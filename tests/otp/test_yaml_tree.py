@@ -12,6 +12,7 @@ from otp.care import Liveness, Ready
 from otp.errors import SpecError
 from otp.spec import (
     ChildSpec,
+    LogOptions,
     MetricsSpec,
     NodeOptions,
     Supervisor,
@@ -33,6 +34,7 @@ node:
   insecure: false
   isolation: pidns
   metrics: {listen: "127.0.0.1:9464", textfile: otp.prom, interval: 5s}
+  logs: {dir: logs, max_bytes: 10M, files: 3, output: json}
 children:
   - {id: counter, start: "fractions:Fraction", args: {numerator: 10}, shutdown: brutal_kill}
   - &cache
@@ -111,6 +113,7 @@ def test_yaml_gives_the_same_structs_as_python() -> None:
             metrics=MetricsSpec(listen="127.0.0.1:9464", textfile="otp.prom", interval=5.0),
             preload=["json"],
             isolation="pidns",
+            logs=LogOptions(dir="logs", max_bytes=10 * 1024 * 1024, files=3, output="json"),
         ),
     )
 
@@ -152,6 +155,9 @@ def test_an_env_file_is_looked_for_next_to_the_file_that_names_it(tmp_path: Path
             "id: a\nnode: {tls: {kye: a, cert: a, key: b, ca: c}}",
             "f:2:14: 'kye' is not a key of `tls`; did you mean 'key'?",
         ),
+        ("id: a\nnode: {logs: json}", "f:2:14: `logs` is a mapping, such as {dir:"),
+        ("id: a\nnode: {logs: {folder: x}}", "f:2:15: 'folder' is not a key of `logs`; use"),
+        ("id: a\nnode: {logs: {files: -1}}", "f:2:22: -1 is not a whole number"),
         ("id: a\nnode: {topologies: 3}", "f:2:20: 3 is not a mapping"),
         ("id: a\nnode: {topologies: {e: {}}}", "f:2:21: `start` is missing"),
         ("id: a\nchildren: [b]", "f:2:12: a child is a mapping"),
