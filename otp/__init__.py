@@ -47,6 +47,7 @@ from otp.messages import (
     Via,
     WhichChildren,
 )
+from otp.node_messages import NodeLost, NodeUp
 
 if TYPE_CHECKING:
     from otp import aio
@@ -100,7 +101,9 @@ __all__ = [
     "Node",
     "NodeDown",
     "NodeFault",
+    "NodeLost",
     "NodeOptions",
+    "NodeUp",
     "NotRunning",
     "OtpError",
     "Overloaded",

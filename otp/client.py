@@ -21,7 +21,8 @@ from otp import codec
 from otp.codec import decode_envelope, decode_failure, encode
 from otp.errors import Disconnected, NotRunning, Overloaded
 from otp.frames import CALL, CAST, ERROR, HELLO, INFO, REPLY, Envelope
-from otp.messages import Address, Request
+from otp.messages import Address, Pid, Request
+from otp.node_messages import NODE, Nodes, whereis
 from otp.transport import FrameSocket
 
 R = TypeVar("R")
@@ -178,6 +179,14 @@ class Client:
     def send(self, to: Address, message: Any) -> None:
         """Send without waiting; it arrives in handle_info, or nobody hears of it."""
         self._post(INFO, to, message)
+
+    def whereis(self, address: str, *, timeout: float = 5.0) -> Pid | None:
+        """The pid behind an address, here or (`name@node`) on another node; raises as `call`."""
+        return self.call(*whereis(address), timeout=timeout)
+
+    def nodes(self, *, timeout: float = 5.0) -> list[str]:
+        """The other nodes that there are links to at this moment; raises as `call`."""
+        return self.call(NODE, Nodes(), timeout=timeout)
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -44,6 +44,7 @@ from otp.frames import (
     Failure,
 )
 from otp.messages import NOPROC, Address, Down, Exit, Message, Request, Via
+from otp.node_messages import NodeLost, NodeUp
 from otp.sys import SYSTEM_REQUESTS
 from otp.transport import FRAME_BYTES_MAX
 
@@ -187,7 +188,7 @@ def decoders(annotations: dict[str, Any]) -> dict[int, Decoder]:
         return {
             CALL: Decoder(annotations["handle_call"]),
             CAST: Decoder(annotations["handle_cast"]),
-            INFO: Decoder(annotations["handle_info"], Down, Exit),
+            INFO: Decoder(annotations["handle_info"], Down, Exit, NodeUp, NodeLost),
         }
     except TypeError as error:
         raise TypeError(f"a server's messages must be told apart by their tags: {error}") from error

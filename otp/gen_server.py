@@ -47,6 +47,7 @@ from typing import Any, ClassVar
 from otp.callers import From
 from otp.lanes import Lane
 from otp.messages import Address, Pid, Reason, stop_reason
+from otp.node_messages import NODE, Nodes, whereis
 from otp.pending import Continuation
 from otp.process import Process
 from otp.task import Desk, ServerDesk, StartsTasks
@@ -180,6 +181,21 @@ class GenServer(StartsTasks):
         """A connection of one's own to that process, for those who talk in bulk: `lane.call`,
         `lane.cast`. Raises what a call would."""
         return self._process.lanes.open(to, timeout)
+
+    def whereis(self, address: str) -> Pid | None:
+        """The pid behind an address, here or (`name@node`) on another node; raises as a call."""
+        pid: Pid | None = self.call(*whereis(address))
+        return pid
+
+    def nodes(self) -> list[str]:
+        """The other nodes that there are links to at this moment."""
+        names: list[str] = self.call(NODE, Nodes())
+        return names
+
+    def monitor_nodes(self, on: bool = True) -> None:
+        """Get an `otp.NodeUp` or `otp.NodeLost`, in handle_info, when a link to another node is
+        made or lost; those that the node knows of are kept up from now on."""
+        self._process.monitor_nodes(on)
 
     def monitor(self, to: Address) -> int:
         """Get a `Down` with the returned reference when that process ends, or is not there."""

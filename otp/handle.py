@@ -119,6 +119,8 @@ class Node(StartsTasks):
         self.call = self.client.call
         self.cast = self.client.cast
         self.send = self.client.send
+        self.whereis = self.client.whereis
+        self.nodes = self.client.nodes
 
     @property
     def control(self) -> Control:

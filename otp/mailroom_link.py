@@ -35,6 +35,7 @@ from otp.frames import (
     FromWorker,
     Heard,
     Ignored,
+    KeepLinks,
     LinkDown,
     LinkUp,
     Overflowed,
@@ -43,6 +44,7 @@ from otp.frames import (
     Rejected,
     Route,
     Serve,
+    WatchNodes,
 )
 from otp.lane_broker import Broker
 from otp.lane_frames import LaneFailed, LaneMade, LaneTo, OpenLane
@@ -56,6 +58,8 @@ from otp.messages import (
     StartDynamic,
     StrangerRejected,
 )
+from otp.neighbours import Neighbours
+from otp.node_messages import NODE, NodeQuestion, Nodes, Whereis
 from otp.node_ties import Ties
 from otp.registry import Registry
 from otp.running import Running
@@ -65,12 +69,11 @@ from otp.transport import listen
 
 BACKLOG = 128
 """Connections that may wait to be accepted."""
-TROUBLES_MAX = 8
-"""How many different troubles with a node are reported before its link is up again."""
 MAILROOM_BYTES_MAX = 32 * 1024 * 1024
 """What a mailroom may leave unread of what its node says; then a new one is told it all."""
 
 _from_mailroom = msgspec.msgpack.Decoder(FromMailroom).decode
+_decode_question = msgspec.msgpack.Decoder(NodeQuestion).decode
 _from_worker = msgspec.msgpack.Decoder(FromWorker).decode
 
 
@@ -106,8 +109,7 @@ class MailroomLink:
         self._listeners: list[socket.socket] = []
         self._path = ""
         self._hosts = 0
-        self._peers_up: set[str] = set()
-        self._troubles: dict[str, set[str]] = {}
+        self._neighbours = Neighbours(owner, self._ties.tell)
 
     # ------------------------------------------------------------ sockets
 
@@ -148,7 +150,9 @@ class MailroomLink:
             boot.tls,
         )
         self._tell(serve, fds)
-        self._tell(Route(tuple(self._units)))
+        self._tell(Route((NODE, *self._units)))
+        if self._neighbours.watched:
+            self._tell(KeepLinks())
         for process, worker in self._workers.items():
             self._connect(worker, self._registry.addresses(process))
         for frame in self._ties.unheard():
@@ -165,7 +169,7 @@ class MailroomLink:
         """The mailroom is dead: so are its connections to other nodes, until the next one's."""
         self._mailroom = None
         self._lanes.lost()
-        for node in sorted({*self._peers_up, *self._ties.nodes()}):
+        for node in sorted({*self._neighbours.up, *self._ties.nodes()}):
             self._link_down(node, "the mailroom died")
 
     def _tell(self, message: Control, fds: tuple[int, ...] = ()) -> None:
@@ -185,9 +189,7 @@ class MailroomLink:
             case Post(envelope, remote):
                 self._from_outside(decode_envelope(envelope), remote=remote)
             case LinkUp(node):
-                self._peers_up.add(node)
-                self._troubles.pop(node, None)
-                self._owner.link_up(node)
+                self._neighbours.link_up(node)
             case LinkDown(node, text):
                 self._link_down(node, text)
             case Overflowed(process, text):
@@ -211,14 +213,9 @@ class MailroomLink:
         return True
 
     def _link_down(self, node: str, text: str) -> None:
-        """Say each trouble once: a link that cannot be made fails at every attempt."""
-        troubles = self._troubles.setdefault(node, set())
-        new = text not in troubles and len(troubles) < TROUBLES_MAX
-        if node in self._peers_up or new:
-            self._owner.link_down(node, text)
-        self._peers_up.discard(node)
-        troubles.add(text)
+        """Who is tied to a process there hears it before who watches the node."""
         self._ties.node_lost(node)
+        self._neighbours.link_down(node, text)
 
     def _handed(self) -> socket.socket:
         """A connection that the mailroom hands over."""
@@ -267,6 +264,7 @@ class MailroomLink:
         if self._workers.pop(running.process, None) is not None:
             self._tell(Detach(running.process, reason))
         self._lanes.gone(running)
+        self._neighbours.watch(running.process, False)
         self._ties.ended(running.process, reason)
 
     def add_host(self) -> str:
@@ -322,6 +320,9 @@ class MailroomLink:
                 self._ties.from_worker(running.process, decode_envelope(envelope))
             case Heard(serial):
                 self._ties.heard(running.process, serial)
+            case WatchNodes(on):
+                self._neighbours.watch(running.process, on)
+                self._tell(KeepLinks())
             case OpenLane(ref, to):
                 self._lanes.asked(running, ref, to)
             case _:
@@ -340,6 +341,9 @@ class MailroomLink:
 
     def _supervisor_call(self, envelope: Envelope, *, remote: bool) -> None:
         responder = Responder(self, envelope)
+        if _local_part(envelope.to, self._boot.name) == NODE:
+            self._node_call(envelope, responder)
+            return
         try:
             request = decode_supervisor_request(envelope.body)
         except (ValueError, RecursionError) as error:
@@ -350,6 +354,18 @@ class MailroomLink:
             responder.fail(Failure("undecodable", text))
             return
         self._owner.supervisor_request(envelope.to, request, responder)
+
+    def _node_call(self, envelope: Envelope, responder: Responder) -> None:
+        try:
+            question = _decode_question(envelope.body)
+        except (ValueError, RecursionError) as error:
+            responder.fail(Failure("undecodable", f"a node does not accept it ({error})"))
+            return
+        match question:
+            case Nodes():
+                responder.reply(sorted(self._neighbours.up))
+            case Whereis(address):
+                responder.reply(self._whereis(address))
 
     def answer(self, kind: int, to: Envelope, body: bytes) -> None:
         """Answer a call that came through the mailroom."""

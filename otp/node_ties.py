@@ -26,7 +26,7 @@ from otp.frames import (
     Envelope,
 )
 from otp.links import Effect, Links, Relay, Signal, node_of
-from otp.messages import KILLED, Down, Exit, Reason
+from otp.messages import KILLED, Down, Exit, Message, Reason
 
 SIGNALS_MAX = 100_000
 """Signals that a worker may leave unread; one that has more is killed: it cannot miss any."""
@@ -159,19 +159,24 @@ class Ties:
         return OWNER_GONE if on_leash else None
 
     def _signal(self, signal: Signal) -> None:
-        unheard = self._unheard.get(signal.to)
-        if unheard is None:
+        if signal.to not in self._unheard:
             return  # it has ended meanwhile
         if (why := self._ends(signal)) is not None:
             self._end(signal.to, why)
             return
+        self.tell(signal.to, signal.message)
+
+    def tell(self, process: str, message: Message) -> None:
+        """What a worker must hear, whatever becomes of mailrooms; an `Exit`, or for handle_info."""
+        unheard = self._unheard.get(process)
+        if unheard is None:
+            return  # it has ended meanwhile
         self._serial += 1
-        kind = DOWN if isinstance(signal.message, Down) else EXIT
-        body = encode(signal.message)
-        frame = _frame(kind, signal.to, self._node, self._serial, body)
+        kind = EXIT if isinstance(message, Exit) else DOWN
+        frame = _frame(kind, process, self._node, self._serial, encode(message))
         unheard.append((self._serial, frame))
         if len(unheard) > SIGNALS_MAX:
-            self._overflowed(signal.to, f"it left {SIGNALS_MAX} signals unread")
+            self._overflowed(process, f"it left {SIGNALS_MAX} signals unread")
         self._post(frame)
 
     def _relay(self, relay: Relay) -> None:

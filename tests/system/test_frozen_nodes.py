@@ -61,3 +61,42 @@ def test_a_lost_link_is_made_again_by_itself(cluster: Cluster) -> None:
         os.kill(b.pid, signal.SIGKILL)
     with a.expect(otp.PeerUp, "b"):
         cluster.start("b")
+
+
+def test_workers_hear_of_nodes_that_come_and_go(cluster: Cluster) -> None:
+    a = cluster.start("a", tree=w.NODE_WATCHERS)
+    assert a.nodes() == [] and a.call("watcher", w.Known()) == []
+    a.call("watcher", w.WatchNodes(True))
+    b = cluster.start("b")
+    c = cluster.start("c")
+    assert heard(a, 2) == ["NodeUp b", "NodeUp c"]
+    assert a.nodes() == ["b", "c"] == a.call("watcher", w.Known())
+    assert eventually(b.nodes) == ["a"], "a link is made both ways"
+    with a.expect(otp.ChildStarted, "otp/mailroom"):
+        a.kill("mailroom")
+    again = (otp.Disconnected, otp.NotRunning)
+    lost = eventually(lambda: heard(a, 6), ignoring=again)
+    assert lost[2:] == ["NodeLost b", "NodeLost c", "NodeUp b", "NodeUp c"]
+    a.call("watcher", w.WatchNodes(False))
+    with a.expect(otp.PeerDown, "c"):
+        os.kill(c.pid, signal.SIGKILL)
+    assert heard(a, 6) == lost and a.nodes() == ["b"]
+
+
+def heard(node: otp.Node, count: int) -> list[str]:
+    found = eventually(
+        lambda: said if len(said := node.call("watcher", w.NodesSeen())) >= count else None
+    )
+    return sorted(found[:2]) + sorted(found[2:])
+
+
+def test_whereis_says_who_is_behind_a_name(cluster: Cluster) -> None:
+    a, b = cluster.start("a", tree=w.NODE_WATCHERS), cluster.start("b")
+    pid = b.whereis("counter")
+    assert pid == b.whereis("counter@b") == a.whereis("counter@b") == a.whereis(str(pid))
+    assert a.call("watcher", w.Find("counter@b")) == pid
+    assert a.whereis("nobody@b") is None and a.whereis("nobody") is None
+    with pytest.raises(otp.NodeDown):
+        a.whereis("counter@z")
+    with pytest.raises(otp.Undecodable, match="a node does not accept it"):
+        a.call(":node@b", w.Add(1))

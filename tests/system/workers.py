@@ -332,3 +332,49 @@ class Manager(otp.GenServer):
 
     def handle_call(self, request: Noted, sender: otp.From[list[str]]) -> list[str]:
         return [str(self.passed)]
+
+
+# ---------------------------------------------------------------- other nodes
+
+
+class WatchNodes(otp.Request[None], frozen=True):
+    on: bool
+
+
+class NodesSeen(otp.Request[list[str]], frozen=True):
+    """What was heard of other nodes: "NodeUp b"."""
+
+
+class Known(otp.Request[list[str]], frozen=True):
+    """The own node's links."""
+
+
+class Find(otp.Request[str | None], frozen=True):
+    address: str
+
+
+class NodeWatcher(otp.GenServer):
+    """Hears of other nodes."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def handle_call(
+        self, request: WatchNodes | NodesSeen | Known | Find, sender: otp.From[Any]
+    ) -> Any:
+        match request:
+            case WatchNodes(on):
+                self.monitor_nodes(on)
+            case NodesSeen():
+                return self.seen
+            case Known():
+                return self.nodes()
+            case Find(address):
+                return self.whereis(address)
+        return None
+
+    def handle_info(self, message: otp.NodeUp | otp.NodeLost) -> None:
+        self.seen.append(f"{type(message).__name__} {message.node}")
+
+
+NODE_WATCHERS = otp.Supervisor("root", children=[otp.ChildSpec("watcher", NodeWatcher)])
