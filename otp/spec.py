@@ -160,13 +160,13 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     insecure: bool = False
     heartbeat: float | str = 10.0
     isolation: Isolation = "none"
-    metrics: MetricsSpec | str | None = None
+    metrics: MetricsSpec | Mapping[str, Any] | str | None = None
     logs: LogOptions | None = None
 
     def __post_init__(self) -> None:
         normalise(self, durations=("heartbeat",), sequences=("preload",))
-        if isinstance(self.metrics, str):
-            msgspec.structs.force_setattr(self, "metrics", MetricsSpec(listen=self.metrics))
+        metrics = {"listen": self.metrics} if isinstance(self.metrics, str) else self.metrics
+        msgspec.structs.force_setattr(self, "metrics", made(MetricsSpec, metrics))
 
 
 class Supervisor(msgspec.Struct, frozen=True):

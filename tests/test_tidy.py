@@ -23,7 +23,7 @@ FUNCTION_LINES_MAX = 50
 MODULE_LINES_MAX = 400
 LINE_CHARS_MAX = 100
 SNIPPET_SECONDS_MAX = 60
-FOLDERS = ("otp", "ballot", "tests", "benchmarks")
+FOLDERS = ("otp", "ballot", "tests", "benchmarks", "examples")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Offence = tuple[int, str]

@@ -99,7 +99,7 @@ def test_a_text_file_is_whole_at_any_time_and_goes_with_the_node(
     otp_start: Start, tmp_path: Path
 ) -> None:
     file = tmp_path / "otp.prom"
-    node = otp_start(TREE, metrics=otp.MetricsSpec(textfile=str(file), interval=0.05))
+    node = otp_start(TREE, metrics={"textfile": str(file), "interval": "50ms"})
     eventually(file.exists)
     begun = os.stat(file).st_mtime_ns
     node.kill("busy")
