@@ -38,7 +38,9 @@ test: lint
 	$(BIN)/python -m pytest
 
 bench: $(READY)
-	@for question in restart call commands; do $(BIN)/python -m benchmarks.$$question $(ARGS) || exit 1; done
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' \
+		|| echo 'supervisord and circus could not be installed: no figures of theirs' >&2
+	@for question in restart call commands orphans; do $(BIN)/python -m benchmarks.$$question $(ARGS) || exit 1; done
 
 simulate: $(READY)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
