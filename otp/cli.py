@@ -17,6 +17,7 @@ from otp import (
     cli_logs,
     cli_node,
     cli_reload,
+    cli_tools,
     cli_top,
 )
 from otp.commands import FAILURE, INTERRUPTED, USAGE, Command, Parser, UsageError, complain
@@ -25,6 +26,8 @@ from otp.errors import OtpError, SpecError
 COMMANDS: tuple[Command, ...] = (
     cli_file.RUN,
     cli_file.CHECK,
+    cli_tools.SCHEMA,
+    cli_tools.IMPORT,
     cli_reload.DIFF,
     cli_reload.RELOAD,
     cli_node.TREE,
