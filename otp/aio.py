@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
@@ -17,17 +18,21 @@ from otp.aio_tasks import AsyncTasks
 from otp.client import CONNECT_SECONDS_MAX, envelope, outcome, socket_in
 from otp.codec import decode_envelope
 from otp.errors import Disconnected, NotRunning
+from otp.expect import EXPECT_SECONDS, Expected, Wanted
 from otp.frames import CALL, CAST, HELLO, INFO, Envelope
-from otp.messages import Address, ProcessInfo, Request
-from otp.spec import Supervisor
+from otp.messages import Address, ChildInfo, ProcessInfo, Report, Request
+from otp.spec import ChildSpec, Supervisor
 from otp.transport import FRAME_BYTES_MAX
 
 R = TypeVar("R")
 T = TypeVar("T")
+Reported = TypeVar("Reported", bound=Report)
 
 OUTGOING_BYTES_MAX = 1024 * 1024
 """What may gather in one turn of the loop before it is written; then senders may have to wait."""
 
+CANCEL_SECONDS_MAX = 0.2
+"""How long who waits for a report may take to hear that it is cancelled."""
 CLOSE_SECONDS_MAX = 2.0
 """How long a closed connection may take to write what is left; a living mailroom needs no time."""
 
@@ -251,6 +256,52 @@ class AsyncNode:
         """kill -9 the process at this address (also `mailroom`, `zygote`); its OS pid."""
         return await self.control(lambda: self._node.kill(path, signal=signal))
 
+    @asynccontextmanager
+    async def expect(
+        self,
+        kind: type[Reported],
+        path: str | None = None,
+        *,
+        count: int = 1,
+        never: Sequence[Wanted] = (),
+        timeout: float = EXPECT_SECONDS,
+    ) -> AsyncIterator[Expected[Reported]]:
+        """`async with node.expect(ChildStarted, "root/a") as started:` as `Node.expect` does."""
+        expected = self._node.expect(kind, path, count=count, never=never, timeout=timeout)
+        await _to_its_end(expected.begin)
+        try:
+            yield expected
+            deadline = time.monotonic() + timeout
+            while not await _to_its_end(lambda: expected.came(min(deadline, _soon()))):
+                if time.monotonic() >= deadline:
+                    raise expected.too_late()
+        finally:
+            expected.close()
+
+    async def start_child(self, supervisor: str, spec: ChildSpec | Supervisor) -> ChildInfo:
+        """Add a child and start it. Raises SupervisorError (`reason` is OTP's word), SpecError."""
+        return await self.control(lambda: self._node.start_child(supervisor, spec))
+
+    async def start_dynamic(self, supervisor: str, label: str, **args: Any) -> ChildInfo:
+        """One more child of a simple_one_for_one supervisor, with these further arguments."""
+        return await self.control(lambda: self._node.start_dynamic(supervisor, label, **args))
+
+    async def terminate_child(self, supervisor: str, id: str) -> None:
+        """Stop a child (simple_one_for_one: by its pid). Raises SupervisorError."""
+        await self.control(lambda: self._node.terminate_child(supervisor, id))
+
+    async def restart_child(self, supervisor: str, id: str) -> ChildInfo:
+        """Start a stopped child again. Raises SupervisorError."""
+        return await self.control(lambda: self._node.restart_child(supervisor, id))
+
+    async def delete_child(self, supervisor: str, id: str) -> None:
+        """Forget a stopped child. Raises SupervisorError."""
+        await self.control(lambda: self._node.delete_child(supervisor, id))
+
+    async def which_children(self, supervisor: str = "/") -> list[ChildInfo]:
+        """The children in start order; `/` is the root."""
+        return await self.control(lambda: self._node.which_children(supervisor))
+
     async def stop(self) -> None:
         """Stop the tree in reverse order and the node; returns when no process is left."""
         self._tasks.close()
@@ -277,6 +328,10 @@ async def start(tree: Supervisor, *, log: str = "none", **options: Any) -> Async
     finally:
         for node in nodes:
             await node.stop()
+
+
+def _soon() -> float:
+    return time.monotonic() + CANCEL_SECONDS_MAX
 
 
 async def _to_its_end(work: Callable[[], T]) -> T:

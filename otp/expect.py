@@ -109,25 +109,39 @@ class Expected(Generic[T]):
             if kind is None:
                 self.wait()
         finally:
-            self._source.close()
+            self.close()
 
     def begin(self) -> None:
         """From now on reports count."""
         try:
             self._source.ask(Subscribe())
         except BaseException:
-            self._source.close()
+            self.close()
             raise
 
     def wait(self) -> None:
-        """Wait for what is still missing."""
-        watch, deadline = self._watch, time.monotonic() + self._seconds
+        """Wait for what is still missing. Raises TimeoutError, Unexpected."""
+        if not self.came(time.monotonic() + self._seconds):
+            raise self.too_late()
+
+    def came(self, deadline: float) -> bool:
+        """Whether all came until then (monotonic). Raises Unexpected."""
+        watch = self._watch
         while not watch.complete:
             report = _next(self._source, deadline, watch)
             if report is None:
-                text = f"no {watch.missing()} within {self._seconds:g} s"
-                raise TimeoutError(f"{text}; seen: {watch.seen}")
+                return False
             watch.add(report)
+        return True
+
+    def too_late(self) -> TimeoutError:
+        """What there is to say where they did not come in time."""
+        text = f"no {self._watch.missing()} within {self._seconds:g} s"
+        return TimeoutError(f"{text}; seen: {self._watch.seen}")
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._source.close()
 
 
 class ExpectedNone(Expected[Report]):

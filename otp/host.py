@@ -113,7 +113,7 @@ class StartedNode(Node):
     def __del__(self) -> None:
         lifeline = getattr(self, "_lifeline", None)
         if lifeline is not None:
-            lifeline.close()  # the node sees that, stops its tree and ends
+            self.hang_up()  # the node sees that, stops its tree and ends
             text = f"node {self.pid} was not closed; use `with`"
             warnings.warn(text, ResourceWarning, stacklevel=2)
 

@@ -126,6 +126,45 @@ def test_a_lost_mailroom_ends_calls_and_the_next_one_connects_again(home: Path) 
     run(work)
 
 
+def test_reports_are_awaited_and_children_come_and_go(home: Path) -> None:
+    async def work() -> None:
+        async with aio.start(TREE) as node:
+            async with node.expect(otp.ChildStarted, "root/counter", never=[otp.GaveUp]) as started:
+                killed = await node.kill("counter")
+            assert started.report.pid != killed
+            await node.start_child("/", otp.ChildSpec("more", Counter))
+            assert await node.call("more", Add(1)) == 1
+            await node.terminate_child("/", "more")
+            with pytest.raises(otp.SupervisorError, match="running"):
+                await node.restart_child("/", "counter")
+            await node.restart_child("/", "more")
+            await node.terminate_child("/", "more")
+            await node.delete_child("/", "more")
+            assert [child.id for child in await node.which_children()] == ["counter"]
+
+    run(work)
+
+
+def test_who_waits_for_a_report_can_be_cancelled_and_can_wait_too_long(home: Path) -> None:
+    async def wait(node: aio.AsyncNode, seconds: float) -> None:
+        async with node.expect(otp.GaveUp, timeout=seconds):
+            assert await node.call("counter", Add(0)) == 10
+
+    async def work() -> None:
+        async with aio.start(TREE) as node:
+            with pytest.raises(TimeoutError, match=r"no GaveUp within 0\.05 s"):
+                await wait(node, 0.05)
+            begun = time.monotonic()
+            waiting = asyncio.create_task(wait(node, SECONDS_MAX))
+            await asyncio.wait({waiting}, timeout=0.1)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert time.monotonic() - begun < SECONDS_MAX / 2
+
+    run(work)
+
+
 def test_stop_ends_the_node_before_the_block_does(home: Path) -> None:
     async def work() -> None:
         async with aio.start(TREE) as node:
