@@ -12,7 +12,7 @@ SEEDS ?= 2000
 help:
 	@echo 'make demo      run an election on real processes while some of them are killed'
 	@echo 'make test      check style, types and layers, then run all tests'
-	@echo 'make bench     measure against floors taken in the same run; JSON, one line each'
+	@echo 'make bench     measure against floors and peers in the same run; JSON, then a table'
 	@echo 'make simulate  the replication protocol in a hostile world, SEEDS=2000 times'
 	@echo 'make clean     remove .venv and all caches'
 	@echo 'PYTHON=python3.12 make test uses another Python (3.11 or later).'
@@ -40,7 +40,7 @@ test: lint
 bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' \
 		|| echo 'supervisord and circus could not be installed: no figures of theirs' >&2
-	@for question in restart call commands orphans; do $(BIN)/python -m benchmarks.$$question $(ARGS) || exit 1; done
+	$(BIN)/python -m benchmarks $(ARGS)
 
 simulate: $(READY)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)

@@ -29,7 +29,16 @@ from ballot.messages import Ballot, CastBallot, CreateElection, OpenElection, Re
 from ballot.names import slug
 from ballot.topology import embedded, place
 from benchmarks.floors import WritePath, write_path
-from benchmarks.report import emit, percentile, quick, spread
+from benchmarks.report import (
+    Found,
+    Row,
+    at_least,
+    at_least_times,
+    at_most,
+    percentile,
+    run,
+    spread,
+)
 
 TARGET_RATIO: Final = 0.5
 TARGET_COMMANDS_S: Final = 30_000
@@ -212,8 +221,8 @@ def throughput(bench: Bench, rounds: int, seconds: float) -> dict[str, Any]:
     latencies: list[float] = []
     for _ in range(rounds):
         floors.append(write_path(INFLIGHT, seconds))
-        for way, run in ways.items():
-            times = run()
+        for way, sent in ways.items():
+            times = sent()
             rates[way].append(per_second(times))
             latencies += [a - s for s, a in times] if way == "1_client_process" else []
     medians = {way: round(percentile(found, 0.5)) for way, found in rates.items()}
@@ -255,19 +264,33 @@ def takeovers(bench: Bench, kills: int) -> dict[str, Any]:
     }
 
 
-def measure(bench: Bench, *, short: bool) -> dict[str, Any]:
+def measure(short: bool) -> Found:
     """Take one question after the other and return the figures."""
     rounds, seconds = (ROUNDS_QUICK, SECONDS_QUICK) if short else (ROUNDS, SECONDS)
-    figures = throughput(bench, rounds, seconds) | one_in_flight(bench, rounds, seconds)
-    return figures | takeovers(bench, KILLS_QUICK if short else KILLS)
+    with Cluster(base_port=BASE_PORT, room=ROOM_BYTES) as cluster:
+        bench = Bench(cluster)
+        figures = throughput(bench, rounds, seconds) | one_in_flight(bench, rounds, seconds)
+        figures |= takeovers(bench, KILLS_QUICK if short else KILLS)
+    return figures, rows(figures)
+
+
+def rows(found: dict[str, Any]) -> list[Row]:
+    """The figures beside their floors and targets."""
+    many, floor = found["best_commands_s"], found["floor_commands_s"]
+    one, one_floor = found["one_ms"]["p50"], found["one_floor_p50_ms"]
+    back, events = found["writer_back_ms"]["p50"], KILLED_AT_EVENTS
+    return [
+        at_least_times(f"commands, {INFLIGHT} in flight", "/s", many, floor, TARGET_RATIO),
+        at_least(f"commands, {INFLIGHT} in flight", "/s", many, TARGET_COMMANDS_S),
+        Row("one command in flight, p50", "ms", one, one_floor),
+        at_most(f"writer: kill -9 at {events:,} events", "ms", back, TARGET_TAKEOVER_MS),
+    ]
 
 
 def main() -> None:
     """Measure and print."""
-    short = quick("commands", __doc__)
     try:
-        with Cluster(base_port=BASE_PORT, room=ROOM_BYTES) as cluster:
-            emit("commands", measure(Bench(cluster), short=short))
+        run("commands", __doc__, measure)
     except ClusterError as error:
         sys.exit(f"commands: {error}")
 

@@ -29,7 +29,7 @@ from typing import Final
 import lmdb
 import msgspec
 
-from benchmarks.report import emit, percentile
+from benchmarks.report import Found, percentile, run
 
 RAM: Final = "/dev/shm"
 FOLLOWERS: Final = 4
@@ -79,17 +79,6 @@ def fork_and_byte(times: int = 200) -> float:
         os.close(reading)
         os.close(writing)
     return percentile(taken, 0.5) * 1e3
-
-
-def forks_in_order(count: int = 200) -> float:
-    """Return the milliseconds for `count` forks, each child gone before the next one begins."""
-    start = perf_counter()
-    for _ in range(count):
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
-    return (perf_counter() - start) * 1e3
 
 
 def _echo(connection: Connection) -> None:
@@ -384,15 +373,19 @@ def write_path(inflight: int, seconds: float = 2.0) -> WritePath:
     return WritePath(inflight, round(len(done) / taken), p50, p99, len(done))
 
 
-def main() -> None:
-    """Measure every floor and print them."""
+def measure(_: bool) -> Found:
+    """Every floor once; they are quick."""
     figures = {
         "fork_and_byte_p50_ms": round(fork_and_byte(), 3),
-        "forks_in_order_200_ms": round(forks_in_order(200), 1),
         "pipe_ping_pong_p50_us": round(pipe_ping_pong(), 1),
         "write_path": [write_path(inflight) for inflight in (1, 256)],
     }
-    emit("floors", figures)
+    return figures, []
+
+
+def main() -> None:
+    """Measure every floor and print them."""
+    run("floors", __doc__, measure)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ from time import perf_counter
 from typing import Final
 
 import otp
-from benchmarks.report import emit, quick
+from benchmarks.report import Found, Row, at_most, at_most_times, run
 from benchmarks.workers import Who, Worker, affordable
 
 TARGET_RATIO: Final = 2.5
-TARGET_PRIVATE_MB: Final = 1.2
+PRIVATE_MB: Final = 1.2
 COUNTS, COUNTS_QUICK = (200, 2_000), (100,)
 ROUNDS: Final = 3
 
@@ -67,7 +67,7 @@ def private_mb(pid: int) -> float:
     return sum(kilobytes) * 1024 / 1e6
 
 
-def measure(count: int) -> dict[str, object]:
+def measure_count(count: int) -> dict[str, float]:
     """Take turns for this many workers."""
     floors, starts, private = [], [], []
     first = otp.ChildSpec("first", Worker)  # so that its module is loaded before the forks
@@ -79,22 +79,34 @@ def measure(count: int) -> dict[str, object]:
             private += [private_mb(pid) for pid in pids]
             node.terminate_child("/", "pool")
             node.delete_child("/", "pool")
-    floor, start = statistics.median(floors), statistics.median(starts)
     return {
         "workers": count,
-        "floor_forks_ms": round(floor * 1e3, 1),
-        "in_order_ms": round(start * 1e3, 1),
-        "in_order_ratio": round(start / floor, 2),
-        "target_ratio_max": TARGET_RATIO,
-        "private_mb": round(statistics.median(private), 2),
-        "target_private_mb_max": TARGET_PRIVATE_MB,
+        "floor_forks_ms": statistics.median(floors) * 1e3,
+        "in_order_ms": statistics.median(starts) * 1e3,
+        "private_mb": statistics.median(private),
     }
 
 
+def rows(found: dict[str, float]) -> list[Row]:
+    """What was found for one number of workers."""
+    count, floor = found["workers"], found["floor_forks_ms"]
+    question = f"{count:,} workers: start to all answering, in order"
+    return [
+        at_most_times(question, "ms", found["in_order_ms"], floor, TARGET_RATIO),
+        at_most(f"one of {count:,} workers: private memory", "MB", found["private_mb"], PRIVATE_MB),
+    ]
+
+
+def measure(short: bool) -> Found:
+    """One number of workers after the other."""
+    counts = COUNTS_QUICK if short else COUNTS
+    found = [measure_count(affordable(count)) for count in counts]
+    return {"counts": found}, [row for each in found for row in rows(each)]
+
+
 def main() -> None:
-    """Measure and print, one line for each number of workers."""
-    for wanted in COUNTS_QUICK if quick("spawn_many", __doc__) else COUNTS:
-        emit("spawn_many", measure(affordable(wanted)))
+    """Measure and print."""
+    run("spawn_many", __doc__, measure)
 
 
 if __name__ == "__main__":
