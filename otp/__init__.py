@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from otp import sys
 from otp.callers import Forwarded, From, NoReply
 from otp.errors import (
+    AlreadyRegistered,
     CallTimeout,
     Disconnected,
     Ignore,
@@ -48,6 +49,7 @@ from otp.messages import (
     WhichChildren,
 )
 from otp.node_messages import NodeLost, NodeUp
+from otp.services import GroupChanged
 
 if TYPE_CHECKING:
     from otp import aio
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlreadyRegistered",
     "AsyncClient",
     "CallTimeout",
     "ChildExited",
@@ -90,6 +93,7 @@ __all__ = [
     "From",
     "GaveUp",
     "GenServer",
+    "GroupChanged",
     "Ignore",
     "Lane",
     "Liveness",

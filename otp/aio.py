@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
 from otp import codec, host
+from otp.aio_names import AsyncGroups, AsyncNames
 from otp.aio_tasks import AsyncTasks
 from otp.client import CONNECT_SECONDS_MAX, envelope, outcome, socket_in
 from otp.codec import decode_envelope
@@ -234,9 +235,13 @@ class AsyncNode:
         self.call = self.client.call
         self.cast = self.client.cast
         self.send = self.client.send
-        self._tasks = AsyncTasks(self.client, lambda: self.control(node._desk.owner))
+        self._tasks = AsyncTasks(self.client, lambda: self.control(node._otp_desk.owner))
         self.start_task = self._tasks.start
         self.async_stream = self._tasks.stream
+        names = AsyncNames(self.call, self.send)
+        self.whereis, self.nodes, self.lookup = names.whereis, names.nodes, names.lookup
+        self.registered_keys, self.dispatch = names.registered_keys, names.dispatch
+        self.pg = AsyncGroups(self.call)
 
     @property
     def pid(self) -> int:

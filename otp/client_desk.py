@@ -90,8 +90,10 @@ class ClientDesk:
                 self._lost()
         return answer
 
-    def pump(self, deadline: float) -> None:
+    def pump(self, deadline: float, arrived: Callable[[], bool]) -> None:
         with self._changed:
+            if arrived():
+                return
             channel = self._channel
             if self._reading:
                 self._changed.wait(max(0.0, deadline - time.monotonic()))

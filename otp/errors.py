@@ -133,6 +133,15 @@ class TaskFailed(OtpError, RuntimeError):
         super().__init__(f"task {task} failed: {reason}")
 
 
+class AlreadyRegistered(OtpError, LookupError):
+    """Another process, `holder`, has this unique key."""
+
+    def __init__(self, *, registry: str, key: str, holder: str) -> None:
+        self.registry, self.key, self.holder = registry, key, holder
+        text = f"register {key!r} in {registry!r}: {holder} has it; keys are unique there"
+        super().__init__(text)
+
+
 class StartError(OtpError, RuntimeError):
     """`who` (a child's path, or a node) did not start, for `reason`."""
 

@@ -31,9 +31,9 @@ PROBE = "<probe>"
 """Who asks in an `Ask`: no process, so its answer goes to the node."""
 CALL, CAST, INFO, REPLY, ERROR = 1, 2, 3, 4, 5
 DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK = 6, 7, 8, 9, 10, 11
-HELLO, MOVED, EXIT_SIGNAL, HEARTBEAT, LANE = 12, 13, 14, 15, 16
-TIES = frozenset({DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK, EXIT_SIGNAL})
-"""Kinds that are about links and monitors: the nodes deal with them, mailrooms pass them on."""
+HELLO, MOVED, EXIT_SIGNAL, HEARTBEAT, LANE, GROUPS = 12, 13, 14, 15, 16, 17
+TIES = frozenset({DOWN, EXIT, MONITOR, DEMONITOR, LINK, UNLINK, EXIT_SIGNAL, GROUPS})
+"""Kinds that are about links, monitors and groups: for nodes; mailrooms pass them on."""
 SIGNALS = TIES | {REPLY, ERROR, MOVED, HELLO}
 """Kinds that may use a queue's reserved room: they are never dropped silently."""
 
@@ -281,6 +281,14 @@ class Route(Control, frozen=True):
     remove: bool = False
 
 
+class Alias(Control, frozen=True):
+    """Node to mailroom: one more address (a written `Via`) of a process, or one less."""
+
+    process: str
+    address: str
+    remove: bool = False
+
+
 class Detach(Control, frozen=True):
     """Node to mailroom: the process is gone; whoever still waits for it is told `reason`."""
 
@@ -344,7 +352,9 @@ class Dropped(Control, frozen=True):
 FromZygote = Forked | Reaped | Unforkable | Warm | Restarted | Pong
 FromWorker = Began | Ignored | Ended | Post | Heard | Pong | Answered | OpenLane | WatchNodes
 ToWorker = Finish | Rewire | Ping | Ask | LaneOpened | LaneRefused | LaneAsked
-ToMailroom = Serve | Attach | Route | Detach | Post | Finish | Beat | Ping | DialLane | KeepLinks
+ToMailroom = (
+    Serve | Attach | Alias | Route | Detach | Post | Finish | Beat | Ping | DialLane | KeepLinks
+)
 FromMailroom = (
     Began
     | Ended

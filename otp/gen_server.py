@@ -39,24 +39,34 @@ for state that nobody else talks to. The loop that calls the handlers is in `ser
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 from otp.callers import From
+from otp.errors import Disconnected
+from otp.groups import Groups
 from otp.lanes import Lane
 from otp.messages import Address, Pid, Reason, stop_reason
+from otp.naming import RegistersNames
 from otp.node_messages import NODE, Nodes, whereis
 from otp.pending import Continuation
 from otp.process import Process
 from otp.task import Desk, ServerDesk, StartsTasks
 
-_OURS = frozenset({"_process", "_continuing", "_desk", "_hibernates", "pid", "node", "path"})
+ASK_SECONDS_MAX = 5.0
+"""How long our node may take to answer about a name, a key or a group."""
+ASK_TIMES_MAX = 3
+"""How often it is asked, where the mailroom dies in between."""
+_OURS = frozenset(
+    {"_process", "_otp_continuing", "_otp_desk", "_otp_hibernates", "pid", "node", "path", "pg"}
+)
 """Attributes of a server that are none of its state."""
 
 
-class GenServer(StartsTasks):
+class GenServer(StartsTasks, RegistersNames):
     """Base of a server. Override what you need; every method runs in the server's own process."""
 
     trap_exit: ClassVar[bool] = False
@@ -69,14 +79,29 @@ class GenServer(StartsTasks):
     until something comes again. A handler may change it: `self.idle_timeout = 5.0`."""
 
     _process: Process
-    _hibernates = False
+    _otp_hibernates = False
 
     @cached_property
-    def _desk(self) -> Desk:
+    def _otp_desk(self) -> Desk:
         return ServerDesk(self._process)
 
     @cached_property
-    def _continuing(self) -> deque[Any]:
+    def pg(self) -> Groups:
+        """Process groups over all nodes; see `otp.groups`."""
+        return Groups(self._otp_ask, self._process.new_ref)
+
+    def _otp_ask(self, to: str, request: Any) -> Any:
+        """A question that may be asked twice: the mailroom's death is none of our callers'."""
+        for _ in range(ASK_TIMES_MAX - 1):
+            with contextlib.suppress(Disconnected):
+                return self._process.call(to, request, ASK_SECONDS_MAX)
+        return self._process.call(to, request, ASK_SECONDS_MAX)
+
+    def _otp_tell(self, to: str, message: Any) -> None:
+        self._process.send(to, message)
+
+    @cached_property
+    def _otp_continuing(self) -> deque[Any]:
         return deque()
 
     def handle_call(self, request: Any, sender: From[Any]) -> Any:
@@ -159,7 +184,7 @@ class GenServer(StartsTasks):
     def continue_with(self, message: Any) -> None:
         """Go on with handle_continue when this handler (or `__init__`) has returned, before any
         other message is handled: a caller need not wait for it, nobody can come in between."""
-        self._continuing.append(message)
+        self._otp_continuing.append(message)
 
     def send_after(self, seconds: float, message: Any) -> int:
         """A message to oneself, later, in handle_info."""
@@ -175,7 +200,7 @@ class GenServer(StartsTasks):
 
     def hibernate(self) -> None:
         """Give memory back to the system before the next sleep: nothing is expected for long."""
-        self._hibernates = True
+        self._otp_hibernates = True
 
     def lane(self, to: str, *, timeout: float = 5.0) -> Lane:
         """A connection of one's own to that process, for those who talk in bulk: `lane.call`,

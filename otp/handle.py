@@ -21,6 +21,7 @@ from otp.codec import decode_envelope
 from otp.errors import Disconnected, NoProcess, OtpError
 from otp.expect import EXPECT_SECONDS, Expected, ExpectedNone, Wanted
 from otp.frames import CALL, ERROR, INFO, REPLY
+from otp.groups import GroupView
 from otp.messages import (
     Address,
     AnyReport,
@@ -41,6 +42,7 @@ from otp.messages import (
     WireChild,
     WireSupervisor,
 )
+from otp.naming import FindsNames
 from otp.spec import ChildSpec, Supervisor
 from otp.sys import GetState
 from otp.task import StartsTasks
@@ -103,7 +105,7 @@ class Control:
         self._channel.close()
 
 
-class Node(StartsTasks):
+class Node(StartsTasks, FindsNames):
     """A running node: call its processes, ask its supervisors, hear its reports.
 
     Use it as a context manager: at its end the tree is stopped in reverse order. Threads may share
@@ -140,12 +142,12 @@ class Node(StartsTasks):
         if self._control is not None:
             self._control.close()
             self._control = None
-        if "_desk" in vars(self):
-            self._desk.after_fork()
-            del self._desk
+        if "_otp_desk" in vars(self):
+            self._otp_desk.after_fork()
+            del self._otp_desk
 
     @cached_property
-    def _desk(self) -> ClientDesk:
+    def _otp_desk(self) -> ClientDesk:
         return ClientDesk(self.client, self.run_dir, lambda: Control.of(self.run_dir))
 
     def __enter__(self) -> Self:
@@ -162,9 +164,9 @@ class Node(StartsTasks):
     def close(self) -> None:
         """Close the connections; the node goes on. Tasks that were started here are killed."""
         self.client.close()
-        if "_desk" in vars(self):
-            self._desk.close()
-            del self._desk
+        if "_otp_desk" in vars(self):
+            self._otp_desk.close()
+            del self._otp_desk
         if self._control is not None:
             self._control.close()
             self._control = None
@@ -188,6 +190,17 @@ class Node(StartsTasks):
     def get_state(self, address: Address, *, timeout: float = 5.0) -> Any:
         """The state of a server as its `inspect_state` shows it; see `otp.sys` for the rest."""
         return self.call(address, GetState(), timeout=timeout)
+
+    @cached_property
+    def pg(self) -> GroupView:
+        """The process groups of this node; see `otp.groups`."""
+        return GroupView(self._otp_ask)
+
+    def _otp_ask(self, to: str, request: Any) -> Any:
+        return self.client.call(to, request)
+
+    def _otp_tell(self, to: str, message: Any) -> None:
+        self.client.send(to, message)
 
     def expect(
         self,

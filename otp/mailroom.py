@@ -19,6 +19,7 @@ from otp.codec import encode
 from otp.door import CLIENTS_MAX, Door, Names
 from otp.frames import (
     HELLO,
+    Alias,
     Attach,
     Beat,
     Began,
@@ -118,6 +119,8 @@ class Mailroom:
                 port = Port(self._take_channel(), process)
                 self._router.attach(port, addresses)
                 self._reactor.read(port.channel, lambda: self._read_port(port))
+            case Alias(process, address, remove):
+                self._router.alias(process, address, remove=remove)
             case Route(addresses, remove):
                 self._router.route_to_node(addresses, remove=remove)
             case Detach(process, reason):

@@ -14,13 +14,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from otp.codec import decode_envelope, encode
+from otp.codec import decode_envelope
 from otp.control import decode_supervisor_request
 from otp.frames import (
     CALL,
-    ERROR,
-    MSGPACK,
-    REPLY,
+    GROUPS,
     Attach,
     Beat,
     Began,
@@ -51,6 +49,7 @@ from otp.lane_frames import LaneFailed, LaneMade, LaneTo, OpenLane
 from otp.messages import (
     NOCONNECTION,
     SHUTDOWN,
+    Message,
     MessagesDropped,
     Reason,
     Report,
@@ -59,9 +58,11 @@ from otp.messages import (
     StrangerRejected,
 )
 from otp.neighbours import Neighbours
-from otp.node_messages import NODE, NodeQuestion, Nodes, Whereis
+from otp.node_messages import NODE
+from otp.node_names import Names
 from otp.node_ties import Ties
 from otp.registry import Registry
+from otp.responder import Responder
 from otp.running import Running
 from otp.spawner import Spawner
 from otp.supervisor import Unit
@@ -73,7 +74,6 @@ MAILROOM_BYTES_MAX = 32 * 1024 * 1024
 """What a mailroom may leave unread of what its node says; then a new one is told it all."""
 
 _from_mailroom = msgspec.msgpack.Decoder(FromMailroom).decode
-_decode_question = msgspec.msgpack.Decoder(NodeQuestion).decode
 _from_worker = msgspec.msgpack.Decoder(FromWorker).decode
 
 
@@ -97,12 +97,13 @@ class MailroomLink:
         self._ties = Ties(
             boot.name,
             post=lambda frame: self._tell(Post(frame)),
-            whereis=self._whereis,
+            whereis=self.whereis,
             overflowed=self._overflowed,
             reads=lambda process: self._workers[process].child.kind == "server",
             end=self._end,
         )
         self._lanes = Broker(boot.name, self, spawner.tell)
+        self._names = Names(boot.name, tuple(boot.topologies), self._registry, self)
         self._units: dict[str, Unit] = {}
         self._workers: dict[str, Running] = {}
         self._mailroom: Running | None = None
@@ -151,7 +152,7 @@ class MailroomLink:
         )
         self._tell(serve, fds)
         self._tell(Route((NODE, *self._units)))
-        if self._neighbours.watched:
+        if self._neighbours.watched or self._names.keeps_links:
             self._tell(KeepLinks())
         for process, worker in self._workers.items():
             self._connect(worker, self._registry.addresses(process))
@@ -190,6 +191,7 @@ class MailroomLink:
                 self._from_outside(decode_envelope(envelope), remote=remote)
             case LinkUp(node):
                 self._neighbours.link_up(node)
+                self._names.link_up(node)
             case LinkDown(node, text):
                 self._link_down(node, text)
             case Overflowed(process, text):
@@ -216,6 +218,7 @@ class MailroomLink:
         """Who is tied to a process there hears it before who watches the node."""
         self._ties.node_lost(node)
         self._neighbours.link_down(node, text)
+        self._names.link_down(node)
 
     def _handed(self) -> socket.socket:
         """A connection that the mailroom hands over."""
@@ -224,7 +227,7 @@ class MailroomLink:
 
     def worker(self, address: str) -> Running | None:
         """The worker behind an address of this node."""
-        return self._workers.get(self._whereis(address) or "")
+        return self._workers.get(self.whereis(address) or "")
 
     def tell_mailroom(self, message: Control) -> bool:
         """Say it to the mailroom; False while there is none."""
@@ -265,6 +268,7 @@ class MailroomLink:
             self._tell(Detach(running.process, reason))
         self._lanes.gone(running)
         self._neighbours.watch(running.process, False)
+        self._names.ended(running.process)
         self._ties.ended(running.process, reason)
 
     def add_host(self) -> str:
@@ -300,11 +304,23 @@ class MailroomLink:
         for unit in list(dict.fromkeys(self._units.values())):
             self.remove_supervisor(unit, reason)
 
+    def notify(self, process: str, message: Message) -> None:
+        """An info message that a worker of ours must not miss."""
+        self._ties.tell(process, message)
+
+    def has_worker(self, process: str) -> bool:
+        """It is a worker of ours, and alive."""
+        return process in self._workers
+
     def supervisor(self, address: str) -> Unit | None:
         """The supervisor behind an address of this node."""
         return self._units.get(_local_part(address, self._boot.name))
 
-    def _whereis(self, address: str) -> str | None:
+    def nodes(self) -> list[str]:
+        """The other nodes that there are links to."""
+        return sorted(self._neighbours.up)
+
+    def whereis(self, address: str) -> str | None:
         return self._registry.whereis(_local_part(address, self._boot.name))
 
     def _addresses(self, unit: Unit) -> tuple[str, ...]:
@@ -330,19 +346,22 @@ class MailroomLink:
         return True
 
     def _from_outside(self, envelope: Envelope, *, remote: bool) -> None:
-        """From the mailroom: calls to supervisors, and what other nodes say of their ties."""
+        """From the mailroom: calls to us and to supervisors, and what other nodes say."""
         if envelope.kind == CALL:
             self._supervisor_call(envelope, remote=remote)
             return
         try:
-            self._ties.from_node(envelope)
+            if envelope.kind == GROUPS:
+                self._names.from_node(envelope)
+            else:
+                self._ties.from_node(envelope)
         except (ValueError, RecursionError) as error:
             self._owner.fault(f"another node sent a signal that is none: {error}")
 
     def _supervisor_call(self, envelope: Envelope, *, remote: bool) -> None:
-        responder = Responder(self, envelope)
+        responder = Responder(self, self._boot.name, envelope)
         if _local_part(envelope.to, self._boot.name) == NODE:
-            self._node_call(envelope, responder)
+            responder.give(self._names.answer(envelope))
             return
         try:
             request = decode_supervisor_request(envelope.body)
@@ -355,35 +374,6 @@ class MailroomLink:
             return
         self._owner.supervisor_request(envelope.to, request, responder)
 
-    def _node_call(self, envelope: Envelope, responder: Responder) -> None:
-        try:
-            question = _decode_question(envelope.body)
-        except (ValueError, RecursionError) as error:
-            responder.fail(Failure("undecodable", f"a node does not accept it ({error})"))
-            return
-        match question:
-            case Nodes():
-                responder.reply(sorted(self._neighbours.up))
-            case Whereis(address):
-                responder.reply(self._whereis(address))
-
-    def answer(self, kind: int, to: Envelope, body: bytes) -> None:
-        """Answer a call that came through the mailroom."""
-        frame = Envelope(kind, to.frm, self._boot.name, to.ref, 0, 0, MSGPACK, "", body)
-        self._tell(Post(encode(frame)))
-
-
-class Responder:
-    """Answers one call to a supervisor."""
-
-    def __init__(self, link: MailroomLink, envelope: Envelope) -> None:
-        self._link, self._envelope = link, envelope
-
-    def reply(self, value: Any) -> None:
-        self._link.answer(REPLY, self._envelope, encode(value))
-
-    def fail(self, failure: Failure) -> None:
-        self._link.answer(ERROR, self._envelope, encode(failure))
 
 
 def _local_part(address: str, node: str) -> str:

@@ -141,6 +141,10 @@ class Process(Tying):
         """Answer a call with an error."""
         self.post(ERROR, to, ref, encode(failure))
 
+    def new_ref(self) -> int:
+        """A number that this process has not used yet."""
+        return next(self._refs)
+
     def report(self, message: Control) -> None:
         """Tell the node, at once."""
         self._control.send(encode(message))

@@ -13,18 +13,29 @@ class Registry:
 
     def __init__(self) -> None:
         self._pids: dict[str, str] = {}
-        self._addresses: dict[str, tuple[str, ...]] = {}
+        self._addresses: dict[str, dict[str, None]] = {}
 
     def register(self, pid: str, addresses: Iterable[str]) -> tuple[str, ...]:
         """Enter a process; returns the addresses that it got: those which nobody held."""
-        got = tuple(a for a in dict.fromkeys(addresses) if a not in self._pids)
-        self._addresses[pid] = self._addresses.get(pid, ()) + got
+        got = dict.fromkeys(a for a in addresses if a not in self._pids)
+        self._addresses.setdefault(pid, {}).update(got)
         self._pids.update(dict.fromkeys(got, pid))
-        return got
+        return tuple(got)
+
+    def add(self, pid: str, address: str) -> bool:
+        """One more address for a process; False where somebody has it."""
+        return bool(self.register(pid, (address,)))
+
+    def drop(self, pid: str, address: str) -> bool:
+        """One address less; False where it was not this process's."""
+        if self._pids.get(address) != pid:
+            return False
+        del self._pids[address], self._addresses[pid][address]
+        return True
 
     def unregister(self, pid: str) -> tuple[str, ...]:
         """The process is gone; returns the addresses that are free now."""
-        freed = self._addresses.pop(pid, ())
+        freed = tuple(self._addresses.pop(pid, ()))
         for address in freed:
             del self._pids[address]
         return freed
@@ -37,7 +48,7 @@ class Registry:
 
     def addresses(self, pid: str) -> tuple[str, ...]:
         """What leads to this process."""
-        return self._addresses.get(pid, ())
+        return tuple(self._addresses.get(pid, ()))
 
     def __iter__(self) -> Iterator[str]:
         """The pids of all processes that are here."""

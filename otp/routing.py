@@ -26,6 +26,7 @@ from otp.frames import (
 )
 from otp.keys import Keys
 from otp.links import node_of
+from otp.local_addresses import LocalAddresses
 from otp.messages import NOCONNECTION, Reason
 from otp.peers import Peer
 from otp.ports import CALLS_MAX, QUEUE_BYTES_MAX, CallKey, Port, call_deadline
@@ -58,7 +59,7 @@ class Router:
         self._creation = serve.creation
         self._shell = shell
         self._ports: dict[str, Port] = {}
-        self._local: dict[str, Port] = {}
+        self._local = LocalAddresses()
         self._at_node: set[str] = set()
         self._keys = Keys(serve.topologies)
         # Calls that our own processes wait for other nodes to answer: where, and until when.
@@ -77,12 +78,17 @@ class Router:
     def attach(self, port: Port, addresses: Iterable[str]) -> None:
         """These addresses lead to this port from now on."""
         self._ports[port.process] = port
-        self._local[port.process] = port
-        port.addresses.append(port.process)
+        self._local.lead([port.process], port)
         for address in addresses:
-            self._local[address] = port
-            self._local[f"{address}@{self.me}"] = port
-            port.addresses += (address, f"{address}@{self.me}")
+            self._local.lead((address, f"{address}@{self.me}"), port)
+
+    def alias(self, process: str, address: str, *, remove: bool) -> None:
+        """A key leads to this process from now on, or no longer does."""
+        port = self._ports.get(process)
+        if port is not None and remove:
+            self._local.mislead(address, port)
+        elif port is not None:
+            self._local.lead([address], port)
 
     def route_to_node(self, addresses: Iterable[str], *, remove: bool) -> None:
         """These addresses (supervisors) are served by the node process itself."""
@@ -96,9 +102,7 @@ class Router:
         port = self._ports.pop(process, None)
         if port is None:
             return
-        for address in port.addresses:
-            if self._local.get(address) is port:
-                del self._local[address]
+        self._local.free(port)
         self._fail_calls(port, Failure("serverdown", str(reason), reason))
         self._shell.close(port, "")
 

@@ -115,8 +115,8 @@ class Server:
 
     def _wait(self) -> None:
         server, until = self._server, None
-        if server._hibernates and not self._inbox.waiting:
-            server._hibernates = False
+        if server._otp_hibernates and not self._inbox.waiting:
+            server._otp_hibernates = False
             self._process.flush()
             give_back()
         if server.idle_timeout is not None and self._quiet_since is not None:
@@ -132,7 +132,7 @@ class Server:
 
     def _continue(self) -> None:
         """What a handler wants to go on with runs before any other message."""
-        continuing = self._server._continuing
+        continuing = self._server._otp_continuing
         while continuing:
             self._server.handle_continue(continuing.popleft())
 
@@ -141,7 +141,7 @@ class Server:
     def _drain(self) -> bool:
         """Handle what has arrived and the timers that are due; True if there was any."""
         process, dispatch, inbox = self._process, self._dispatch, self._inbox
-        continuing, some = self._server._continuing, False
+        continuing, some = self._server._otp_continuing, False
         for _ in range(len(inbox.queue)):
             envelope = inbox.take()
             if envelope.codec == SYSTEM:

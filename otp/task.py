@@ -100,8 +100,9 @@ class Desk(Protocol):
     def ask(self, to: str, request: Any, seconds: float) -> Answer:
         """Send a request, and go on; `pump` sees to the answer."""
 
-    def pump(self, deadline: float) -> None:
-        """Wait until something has arrived, or the deadline (monotonic) has."""
+    def pump(self, deadline: float, arrived: Callable[[], bool]) -> None:
+        """Wait until something has arrived, or the deadline (monotonic) has; not at all if
+        what is waited for has `arrived` meanwhile, in another thread's turn."""
 
     def call(self, to: str, request: Any) -> Any:
         """Ask a supervisor, and wait."""
@@ -131,6 +132,10 @@ class Task(Generic[T]):
             self._settle(self._answer.reply, self._answer.error)
         return self._settled
 
+    def arrived(self) -> bool:
+        """There is something for `done` to look at."""
+        return self._settled or self._answer.settled
+
     def result(self, timeout: float = 5.0) -> T:
         """What the function returned; ask again as often as you like.
 
@@ -141,7 +146,7 @@ class Task(Generic[T]):
         while not self.done:
             if time.monotonic() >= deadline:
                 raise CallTimeout(what=f"task {self.name}", to=self.pid, seconds=timeout)
-            self._desk.pump(deadline)
+            self._desk.pump(deadline, self.arrived)
         if self._error is not None:
             raise self._error
         return self._value  # type: ignore[no-any-return]
@@ -170,7 +175,7 @@ class StartsTasks:
     """What a server and a node have in common: they start tasks."""
 
     @cached_property
-    def _desk(self) -> Desk:
+    def _otp_desk(self) -> Desk:
         raise NotImplementedError
 
     def start_task(
@@ -185,7 +190,7 @@ class StartsTasks:
         It is killed when we end, unless `link` is False. Raises NoProcess where there is no such
         supervisor (`otp.task_supervisor`), and what pickling the function may raise.
         """
-        desk = self._desk
+        desk = self._otp_desk
         request = start_request(function, arguments, desk.owner() if link else "")
         info = desk.call(supervisor, request)
         return Task(desk, named(function), info.process, supervisor)
@@ -210,7 +215,7 @@ class StartsTasks:
         return _stream(
             lambda item: self.start_task(function, item, supervisor=supervisor),
             items,
-            self._desk.pump,
+            self._otp_desk.pump,
             most=max_concurrency or os.cpu_count() or 1,
             ordered=ordered,
             timeout=timeout,
@@ -221,7 +226,7 @@ class StartsTasks:
 def _stream(
     begin: Callable[[Any], Task[T]],
     items: Iterable[Any],
-    pump: Callable[[float], None],
+    pump: Callable[[float, Callable[[], bool]], None],
     *,
     most: int,
     ordered: bool,
@@ -244,11 +249,16 @@ def _stream(
                 del tasks[ready]
                 yield _value(ready, timeout, return_exceptions)
             elif tasks:
-                pump(min(tasks[task] for task in candidates))
+                deadline = min(tasks[task] for task in candidates)
+                pump(deadline, functools.partial(_any_arrived, candidates))
     finally:
         for task in tasks:
             with contextlib.suppress(OtpError):  # it ends by itself, or with us
                 task.cancel()
+
+
+def _any_arrived(tasks: list[Task[T]]) -> bool:
+    return any(task.arrived() for task in tasks)
 
 
 def _room(tasks: dict[Task[T], float], most: int) -> bool:
@@ -279,7 +289,10 @@ class ServerDesk:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self.ask, self.pump, self.cast = process.ask, process.pump, process.cast
+        self.ask, self.cast = process.ask, process.cast
+
+    def pump(self, deadline: float, arrived: Callable[[], bool]) -> None:
+        self._process.pump(deadline)
 
     def owner(self) -> str:
         return self._process.pid

@@ -14,6 +14,12 @@ from otp.messages import Reason
 CALL: dict[str, Any] = {"what": "call Add", "to": "counter"}
 CASES: list[tuple[type[OtpError], dict[str, Any], type[BaseException], str]] = [
     (
+        errors.AlreadyRegistered,
+        {"registry": "rooms", "key": "lobby", "holder": "<1.2@a>"},
+        LookupError,
+        "register 'lobby' in 'rooms': <1.2@a> has it; keys are unique there",
+    ),
+    (
         errors.TaskFailed,
         {"task": "square", "reason": Reason("killed")},
         RuntimeError,

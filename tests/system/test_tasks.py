@@ -87,6 +87,20 @@ def test_threads_wait_for_tasks_of_one_program(node: otp.StartedNode, tmp_path: 
     assert results == ["done"]
 
 
+def test_many_threads_take_turns_in_reading(node: otp.StartedNode) -> None:
+    results = list[list[int]]()
+
+    def work() -> None:
+        results.append([node.start_task(w.square, n).result() for n in range(6)])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [[0, 1, 4, 9, 16, 25]] * 4
+
+
 def test_a_task_outlives_the_mailroom(node: otp.StartedNode, tmp_path: Path) -> None:
     pipe = str(tmp_path / "pipe")
     os.mkfifo(pipe)
