@@ -129,7 +129,7 @@ def test_linked_tasks_end_with_the_server_that_started_them(
     linked, free = running(tmp_path / "linked"), running(tmp_path / "free")
     restart(node, "foreman")
     assert_gone([linked])
-    assert node.count_children("tasks").active == 1
+    eventually(lambda: node.count_children("tasks").active == 1)
     (left,) = node.which_children("tasks")
     assert left.pid == free and left.process is not None
     node.kill(left.process)
