@@ -32,6 +32,7 @@ from otp.messages import (
     ChildStarted,
     ChildStartFailed,
     Down,
+    EssentialEnded,
     Exit,
     GaveUp,
     Message,
@@ -42,6 +43,7 @@ from otp.messages import (
     Reason,
     Request,
     RestartChild,
+    RestartDelayed,
     StartChild,
     StrangerRejected,
     Timeout,
@@ -54,12 +56,13 @@ from otp.services import GroupChanged
 if TYPE_CHECKING:
     from otp import aio
     from otp.aio import AsyncClient
-    from otp.care import Liveness, Ready
+    from otp.care import Backoff, Liveness, Ready
     from otp.checks import check
     from otp.client import Client
     from otp.handle import Node
     from otp.host import StartedNode, become, start
     from otp.keys import Topology
+    from otp.replicas import Replicas, replica
     from otp.spec import (
         ChildSpec,
         LogOptions,
@@ -79,6 +82,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AlreadyRegistered",
     "AsyncClient",
+    "Backoff",
     "CallTimeout",
     "ChildExited",
     "ChildInfo",
@@ -88,6 +92,7 @@ __all__ = [
     "Client",
     "Disconnected",
     "Down",
+    "EssentialEnded",
     "Exit",
     "Forwarded",
     "From",
@@ -116,8 +121,10 @@ __all__ = [
     "Pid",
     "Ready",
     "Reason",
+    "Replicas",
     "Request",
     "RestartChild",
+    "RestartDelayed",
     "ServerDown",
     "SpecError",
     "StartChild",
@@ -142,6 +149,7 @@ __all__ = [
     "check",
     "load",
     "loads",
+    "replica",
     "start",
     "start_child",
     "sys",
@@ -151,6 +159,7 @@ __all__ = [
 
 _LATER = {
     "AsyncClient": "aio",
+    "Backoff": "care",
     "ChildSpec": "spec",
     "Client": "client",
     "Liveness": "care",
@@ -159,6 +168,7 @@ _LATER = {
     "Node": "handle",
     "NodeOptions": "spec",
     "Ready": "care",
+    "Replicas": "replicas",
     "StartedNode": "host",
     "Supervisor": "spec",
     "Task": "task",
@@ -169,6 +179,7 @@ _LATER = {
     "check": "checks",
     "load": "yaml_tree",
     "loads": "yaml_tree",
+    "replica": "replicas",
     "start": "host",
     "start_child": "wire",
     "task_supervisor": "task_server",

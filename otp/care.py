@@ -11,9 +11,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from otp.durations import normalise
+from otp.durations import normalise, seconds
 
 C = TypeVar("C", bound=msgspec.Struct)
+
+GIVE_UP_WAIT = "wait "
+"""`give_up: "wait 30s"`."""
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +63,26 @@ class Liveness(msgspec.Struct, frozen=True, kw_only=True):
         normalise(self, durations=("timeout", "interval"), sequences=("exec",))
 
 
+class Backoff(msgspec.Struct, frozen=True, kw_only=True):
+    """Pauses between the restarts of a child, beside the restart intensity, which goes on counting.
+
+    The first restart is at once, the second after `initial`, each further one after `factor` times
+    the pause before it, at most `max`; each is made shorter at random by up to `jitter` (a part of
+    it, from 0 to 1). A child that was up for `stable_after` begins again at the first. Meanwhile it
+    is `restarting`: its supervisor serves requests, and terminate_child ends the waiting. Those
+    that the strategy stops with it are stopped at once and started after the pause.
+    """
+
+    initial: float | str = 0.5
+    factor: float = 2.0
+    max: float | str = 30.0
+    jitter: float = 0.2
+    stable_after: float | str = 60.0
+
+    def __post_init__(self) -> None:
+        normalise(self, durations=("initial", "max", "stable_after", "factor", "jitter"))
+
+
 WAYS = ("notify", "tcp", "http", "exec", "call")
 """The fields of Ready and Liveness of which exactly one is given."""
 
@@ -74,3 +97,15 @@ def made(kind: type[C], value: Any) -> Any:
     if isinstance(value, Mapping) and value.keys() <= set(kind.__struct_fields__):
         return kind(**value)
     return value
+
+
+def wait_of(give_up: Any) -> float | None:
+    """The seconds of `give_up: "wait 30s"`; 0 of `exit`, None of anything else."""
+    if give_up == "exit":
+        return 0.0
+    if not isinstance(give_up, str) or not give_up.startswith(GIVE_UP_WAIT):
+        return None
+    try:
+        return seconds(give_up.removeprefix(GIVE_UP_WAIT).strip()) or None
+    except ValueError:
+        return None

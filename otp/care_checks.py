@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
+import msgspec
+
 from otp import starts
-from otp.care import WAYS, Liveness, Ready, ways
+from otp.care import WAYS, Backoff, Liveness, Ready, ways
 from otp.messages import Request
-from otp.rules import LIVENESS, READY, TEXT, Rule, is_list
+from otp.rules import BACKOFF, LIVENESS, READY, TEXT, Rule, is_list
 from otp.spec import ChildSpec
 from otp.words import did_you_mean, shown
 
@@ -30,6 +32,35 @@ def care_faults(spec: ChildSpec, where: Where, *, imports: bool) -> Iterator[Fau
         elif value is not None:
             yield from _no_struct(value, (*where, field), rules, example)
     yield from _for_workers(spec, where, imports)
+    yield from backoff_faults(spec.backoff, (*where, "backoff"))
+    if spec.replicas is not None:
+        yield from _replicas(spec, where)
+
+
+def backoff_faults(backoff: Any, where: Where) -> Iterator[Fault]:
+    """What is wrong with the pauses of a child, or of a supervisor's children."""
+    if isinstance(backoff, Backoff):
+        found = list(_fields(backoff, where, BACKOFF))
+        yield from found
+        if not found and backoff.initial > backoff.max:  # type: ignore[operator]
+            yield (*where, "max"), "is less than `initial`, the first pause"
+    elif backoff is not None:
+        yield from _no_struct(backoff, where, BACKOFF, "{initial: 1s, max: 1m}")
+
+
+def _fields(struct: Any, where: Where, rules: Mapping[str, Rule]) -> Iterator[Fault]:
+    for field, rule in rules.items():
+        if message := rule(getattr(struct, field)):
+            yield (*where, field), message
+
+
+def _replicas(spec: ChildSpec, where: Where) -> Iterator[Fault]:
+    if spec.name is not None:
+        text = f"replicas cannot share a name: they are {spec.id}/0, {spec.id}/1 and so on"
+        yield (*where, "name"), text
+    if spec.significant is True:
+        text = "auto_shutdown takes no note of one of many replicas"
+        yield (*where, "significant"), f"{text}: leave one of the two out"
 
 
 def _no_struct(
@@ -47,9 +78,7 @@ def _no_struct(
 def _probe(
     spec: ChildSpec, probe: Any, where: Where, rules: Mapping[str, Rule], imports: bool
 ) -> Iterator[Fault]:
-    for field, rule in rules.items():
-        if message := rule(getattr(probe, field)):
-            yield (*where, field), message
+    yield from _fields(_as_of_the_first(probe) if spec.replicas else probe, where, rules)
     given = ways(probe)
     if len(given) != 1:
         names = ", ".join(way for way in WAYS if way in rules)
@@ -63,6 +92,16 @@ def _probe(
             yield (*where, "exec"), "names no program: write it first, then its arguments"
     if probe.call is not None:
         yield from _call(spec, probe.call, (*where, "call"), imports)
+
+
+def _as_of_the_first(probe: Any) -> Any:
+    """The probe of replica 0: a target may hold `{replica}`."""
+    filled = {
+        field: value.replace("{replica}", "0")
+        for field in ("tcp", "http")
+        if isinstance(value := getattr(probe, field), str)
+    }
+    return msgspec.structs.replace(probe, **filled)
 
 
 def _call(spec: ChildSpec, call: Any, where: Where, imports: bool) -> Iterator[Fault]:

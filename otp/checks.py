@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from otp import envfile, starts, users
-from otp.care_checks import Fault, Where, care_faults
+from otp.care_checks import Fault, Where, backoff_faults, care_faults
 from otp.errors import Problem, SpecError
 from otp.limits import RLIMITS
 from otp.rules import (
@@ -116,6 +116,7 @@ def _fields(spec: Any, where: Where, rules: Mapping[str, Rule]) -> Iterator[Faul
 def _supervisor(place: _Place) -> Iterator[Fault]:
     where, spec = place.where, place.spec
     yield from _fields(spec, where, SUPERVISOR)
+    yield from backoff_faults(spec.backoff, (*where, "backoff"))
     yield from _in_family(place)
     if place.parent is not None and spec.node is not None:
         yield (*where, "node"), "only the root has `node`: its options belong to the whole node"
@@ -188,6 +189,8 @@ def _child(place: _Place, imports: bool) -> Iterator[Fault]:
     if is_mapping(spec.env):
         yield from _env(spec.env, (*where, "env"))
     yield from _outfit(spec, where, here=imports)
+    if spec.replicas is not None and parent and parent.strategy == "simple_one_for_one":
+        yield (*where, "replicas"), "a template has none: start as many as you need from it"
     template = parent is not None and parent.strategy == "simple_one_for_one"
     yield from _start(spec, where, partial=template, imports=imports)
     yield from care_faults(spec, where, imports=imports)
@@ -241,7 +244,10 @@ def _start(
             yield (*where, "start"), str(error)
             return
     if callable(target):
-        for key, message in starts.misfits(target, spec.args, partial=partial):
+        args = dict(spec.args)
+        if getattr(spec, "replicas", None) and starts.takes(target, "replica"):
+            args.setdefault("replica", 0)
+        for key, message in starts.misfits(target, args, partial=partial):
             yield (*where, "args") + (() if key is None else (key,)), message
 
 

@@ -40,10 +40,15 @@ class Slot:
     """One child of one supervisor: its specification and, while it runs, its process.
 
     `restarting` stands between two attempts to start it again. A dynamic child keeps its old
-    `pid` meanwhile, because that is the only name by which it can be terminated.
+    `pid` meanwhile, because that is the only name by which it can be terminated. `wait` is the
+    number of the wait before its next start (`gave_up`: after too many), `pause` how long the last
+    one by its backoff was, `since` when it was started last.
     """
 
-    __slots__ = ("args", "child", "dynamic", "key", "label", "pid", "restarting")
+    __slots__ = (
+        *("args", "child", "dynamic", "gave_up", "key", "label"),
+        *("pause", "pid", "restarting", "since", "wait"),
+    )
 
     def __init__(self, key: int, child: Child, *, label: str, args: object, dynamic: bool) -> None:
         self.key = key
@@ -53,6 +58,10 @@ class Slot:
         self.dynamic = dynamic
         self.pid: Hashable | None = None
         self.restarting = False
+        self.wait = 0
+        self.gave_up = False
+        self.pause: float | None = None
+        self.since = 0.0
 
     @property
     def running(self) -> bool:
@@ -63,6 +72,11 @@ class Slot:
     def name(self) -> str:
         """The label of a dynamic child, else its id."""
         return self.label if self.dynamic else self.child.id
+
+    @property
+    def resume_name(self) -> str | int:
+        """By what a later attempt finds it again."""
+        return self.key if self.dynamic else self.child.id
 
     @property
     def state(self) -> ChildState:
@@ -114,6 +128,7 @@ class Children:
             self.by_pid.pop(slot.pid, None)
         slot.pid = None
         slot.restarting = False
+        slot.wait = 0
 
     def remove(self, slot: Slot) -> None:
         """The slot is gone, its specification with it."""

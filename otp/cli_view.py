@@ -96,7 +96,7 @@ def _draw(
 def _tree_line(stem: str, branch: Branch, width: int, now: float, paint: Paint) -> str:
     row = branch.row
     name = paint(branch.label, "bold") + " " * (width - len(stem) - len(branch.label))
-    facts = [row.type if row.type in ("supervisor", "node", "zygote") else _state(row, paint)]
+    facts = [row.type if row.type in ("supervisor", "node", "zygote") else _state(row, now, paint)]
     facts += [f"pid {row.pid}"] if row.pid else []
     facts += [f"up {uptime(row, now)}"] if row.started else []
     facts += [paint(f"restarts {row.restarts}", "busy")] if row.restarts else []
@@ -116,7 +116,7 @@ def table(rows: Sequence[ProcessInfo], now: float, paint: Paint = plain) -> list
 
 def _cells(row: ProcessInfo, now: float) -> tuple[str, ...]:
     up = uptime(row, now) if row.started else ""
-    state = _SHOWN.get(row.state, row.state)
+    state = _state_text(row, now)
     pid, last = str(row.pid or ""), one_line(row.last_exit)
     return row.path, row.type, state, pid, up, str(row.restarts), last
 
@@ -134,8 +134,14 @@ def _table_line(cells: Sequence[str], widths: Sequence[int], style: str, paint: 
     return "  ".join(padded).rstrip()
 
 
-def _state(row: ProcessInfo, paint: Paint) -> str:
-    text = _SHOWN.get(row.state, row.state)
+def _state_text(row: ProcessInfo, now: float) -> str:
+    if row.next_start:
+        return f"{row.state} in {max(0.0, row.next_start - now):.1f} s"
+    return _SHOWN.get(row.state, row.state)
+
+
+def _state(row: ProcessInfo, now: float, paint: Paint) -> str:
+    text = _state_text(row, now)
     return paint(text, _STATES[row.state]) if row.state in _STATES else text
 
 

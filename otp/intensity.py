@@ -29,3 +29,7 @@ class RestartLog:
         """Another budget from now on; what was entered before still counts."""
         self._limit = limit
         self._period = period
+
+    def clear(self) -> None:
+        """As if there had been no restart."""
+        self._times.clear()

@@ -12,7 +12,7 @@ import resource
 import signal
 import stat
 
-from otp.messages import Identity, Outfit
+from otp.wire_tree import Identity, Outfit
 
 RLIMITS = {
     "as": resource.RLIMIT_AS,

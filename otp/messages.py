@@ -10,7 +10,8 @@ from typing import Generic, Literal, NewType, TypeVar
 
 import msgspec
 
-from otp.wire_parts import WireCare
+from otp.wire_tree import WireChild as WireChild  # noqa: PLC0414  so it may be had from here
+from otp.wire_tree import WireSupervisor as WireSupervisor  # noqa: PLC0414
 
 R = TypeVar("R")
 
@@ -122,6 +123,20 @@ class GaveUp(Report, frozen=True):
     reason: Reason = SHUTDOWN
 
 
+class RestartDelayed(Report, frozen=True):
+    """A child that has ended is started again only in so many `seconds`; `text` says why."""
+
+    seconds: float = 0.0
+    text: str = ""
+
+
+class EssentialEnded(Report, frozen=True):
+    """An essential child has ended for good: the node stops, and exits with this code."""
+
+    reason: str = ""
+    exit_code: int = 0
+
+
 class NodeFault(Report, frozen=True):
     """The node lost its zygote or mailroom, or found something wrong with itself; it goes on."""
 
@@ -160,72 +175,14 @@ AnyReport = (
     | ChildExited
     | ChildStartFailed
     | GaveUp
+    | RestartDelayed
+    | EssentialEnded
     | NodeFault
     | MessagesDropped
     | PeerUp
     | PeerDown
     | StrangerRejected
 )
-
-# ---------------------------------------------------------------- the tree on the wire
-
-
-class Identity(msgspec.Struct, frozen=True):
-    """A user by ids; `name` and `home` are empty for a number that is in no user database."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...] = ()
-    name: str = ""
-    home: str = ""
-
-
-class Outfit(msgspec.Struct, frozen=True):
-    """What a child puts on before its own code runs; rlimits below 0 mean no limit."""
-
-    user: Identity | None = None
-    umask: int | None = None
-    nice: int | None = None
-    rlimits: dict[str, int] = {}
-    stdin: str = ""
-
-
-class WireChild(msgspec.Struct, frozen=True, tag="child"):
-    """A worker's, function's or program's spec; `payload` is opaque to the node."""
-
-    id: str
-    kind: Literal[
-        "server", "function", "program", "mailroom", "logger", "metrics", "probe"
-    ] = "server"
-    payload: bytes = b""
-    module: str = ""
-    command: tuple[str, ...] = ()
-    env: dict[str, str] = {}
-    cwd: str = ""
-    restart: str = "permanent"
-    shutdown: float | str = 5.0
-    significant: bool = False
-    name: str = ""
-    stop_signal: int = 15
-    outfit: Outfit | None = None
-    memory_max: int = 0
-    care: WireCare | None = None
-
-
-class WireSupervisor(msgspec.Struct, frozen=True, tag="supervisor"):
-    """A supervisor's spec as the node holds it."""
-
-    id: str
-    children: tuple[WireChild | WireSupervisor, ...] = ()
-    strategy: str = "one_for_one"
-    max_restarts: int = 1
-    max_seconds: float = 5.0
-    auto_shutdown: str = "never"
-    restart: str = "permanent"
-    shutdown: float | str = "infinity"
-    significant: bool = False
-    name: str = ""
-
 
 # ---------------------------------------------------------------- control socket and supervisor API
 
@@ -301,7 +258,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     """A row of `otp tree` and `otp ps`; supervisors have pid 0.
 
     `restart` is that of its spec, `dynamic` whether it is one of many of one template; both only
-    where it runs.
+    where it runs. `next_start`: when a child that waits for its restart gets it (0: it does not).
     """
 
     path: str
@@ -315,6 +272,7 @@ class ProcessInfo(msgspec.Struct, frozen=True):
     name: str = ""
     restart: str = ""
     dynamic: bool = False
+    next_start: float = 0.0
 
 
 class NodeInfo(Request[list[ProcessInfo]], frozen=True, tag="otp.NodeInfo"):

@@ -30,6 +30,7 @@ from otp.messages import (
     KILLED,
     ChildExited,
     ChildStartFailed,
+    EssentialEnded,
     GaveUp,
     NodeFault,
     PeerDown,
@@ -94,6 +95,7 @@ class Node:
         self._own: Unit | None = None
         self._root: Unit | None = None
         self._exit_code = 0
+        self._essential: EssentialEnded | None = None
         self._stopping = self._asked_by_signal = False
         self._up = False
         self._stop_waiters: list[Responder] = []
@@ -126,7 +128,7 @@ class Node:
         self._spawner.start(self._preload(), self._boot.sys_path)
         self._reactor.run()
         self._end()
-        return self._exit_code
+        return self._exit_code if self._essential is None else self._essential.exit_code
 
     def _not_even_begun(self, text: str) -> int:
         self._boot_failed(text)
@@ -322,6 +324,11 @@ class Node:
             self._exit_code = 0 if report.reason == AUTO_SHUTDOWN else 1
         self._control.publish(report)
         self._logs.say(report)
+        if isinstance(report, EssentialEnded) and self._essential is None:
+            self._essential = report
+            if not self._up:
+                self._boot_failed(f"{report.path}, which is essential, has ended: {report.reason}")
+            self.stop()
 
     def fault(self, text: str) -> None:
         self.report(NodeFault(self._boot.name, time.time(), text))
@@ -342,7 +349,7 @@ class Node:
             return
         self._requests += 1
         self._replies[self._requests] = (request, responder)
-        self._shell.call(unit, self._requests, to_op(request, self._shell.alive))
+        self._shell.call(unit, self._requests, to_op(request, self._shell.alive, unit.spec))
 
     def unit_at(self, address: str) -> Unit | None:
         """The supervisor that runs at this address; "/" is the root."""

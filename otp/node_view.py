@@ -86,6 +86,7 @@ def _row(unit: Unit, entry: ChildEntry, spec: WireChild | WireSupervisor | None)
         name=child.name if child else "",
         restart=child.restart if child else "",
         dynamic=unit.spec.strategy == "simple_one_for_one",
+        next_start=unit.delays.get(entry.key, 0.0) if entry.state == "restarting" else 0.0,
     )
 
 
@@ -116,6 +117,10 @@ def sentence(report: Report) -> str:
             return f"{path}: has ended, as its significant children have"
         case m.GaveUp(path, _, reason):
             return f"{path}: gave up: {reason.text or 'too many restarts'}"
+        case m.RestartDelayed(path, _, seconds, text):
+            return f"{path}: is started again in {seconds:.3g} s ({text})"
+        case m.EssentialEnded(path, _, reason, code):
+            return f"{path}: ended for good, is essential: exit code {code} ({reason})"
         case m.NodeFault(path, _, text):
             return f"{path}: {text}"
         case m.MessagesDropped(path, _, count):

@@ -13,7 +13,7 @@ import msgspec
 
 from otp.frames import Exporting
 from otp.messages import WireChild, WireSupervisor
-from otp.wire_parts import WireCare
+from otp.wire_tree import WireCare
 
 MAILROOM_RESTARTS_MAX, MAILROOM_RESTARTS_SECONDS = 20, 10.0
 """The budget of the node's own parts, apart from the user's tree."""

@@ -18,7 +18,7 @@ from typing import Protocol
 from otp import targets
 from otp.notify import NotifySocket
 from otp.reactor import Reactor, Timer
-from otp.wire_parts import WireProbe
+from otp.wire_tree import WireProbe
 
 Heard = Callable[[str], None]
 End = Callable[[], object]

@@ -121,7 +121,7 @@ class Reloading:
             here = path[:length]
             spec = spec_at(tree, here)
             new = (fresh,) if fresh and here == path else ()
-            children = tuple(as_child(child) for child in spec.children)
+            children = tuple(as_child(child, spec) for child in spec.children)
             answer = yield here, Amend(as_flags(spec), children, new)
             if isinstance(answer, Failure) and (_word(answer) != "noproc" or not here):
                 raise _Failed(f"{self._shown(here)} does not take it: {answer.text}")

@@ -20,24 +20,26 @@ NAMED: dict[type, Callable[[str | s.ByPid], s.Op]] = {
     m.DeleteChild: s.DeleteChild,
     m.GetChildSpec: s.GetChildSpec,
 }
-OPS: dict[type, Callable[[Any], s.Op]] = {
-    m.StartChild: lambda r: s.StartChild(as_child(r.child)),
-    m.StartDynamic: lambda r: s.StartDynamic(r.label, r.args),
-    m.WhichChildren: lambda r: s.WhichChildren(),
-    m.CountChildren: lambda r: s.CountChildren(),
-    Amend: lambda r: cast(s.Op, r),  # every machine of a node is Amendable
+OPS: dict[type, Callable[[Any, m.WireSupervisor | None], s.Op]] = {
+    m.StartChild: lambda r, under: s.StartChild(as_child(r.child, under)),
+    m.StartDynamic: lambda r, _: s.StartDynamic(r.label, r.args),
+    m.WhichChildren: lambda r, _: s.WhichChildren(),
+    m.CountChildren: lambda r, _: s.CountChildren(),
+    Amend: lambda r, _: cast(s.Op, r),  # every machine of a node is Amendable
 }
 
 
-def to_op(request: m.SupervisorRequest | Amend, alive: Alive) -> s.Op:
-    """The machine's operation for a request.
+def to_op(
+    request: m.SupervisorRequest | Amend, alive: Alive, under: m.WireSupervisor | None = None
+) -> s.Op:
+    """The machine's operation for a request to the supervisor `under`.
 
     A child is named by its id or, under simple_one_for_one, by its pid.
     """
     if make := NAMED.get(type(request)):
         name = request.id  # type: ignore[union-attr]
         return make(s.ByPid(name, alive(name)) if name.startswith("<") else name)
-    return OPS[type(request)](request)
+    return OPS[type(request)](request, under)
 
 
 def to_reply(request: Any, result: s.Result, unit: Unit) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from otp import sizes, targets
+from otp.care import wait_of
 from otp.spec import SHUTDOWN_WORDS
 from otp.words import did_you_mean, shown
 
@@ -18,6 +19,7 @@ Rule: TypeAlias = Callable[[Any], str | None]
 
 # Paths of nested children and error messages hold ids and names; neither may grow without bound.
 ID_CHARS_MAX = 200
+REPLICAS_MAX = 10_000  # more of one child than a machine runs: a slip of the pen
 PORT_MAX = 65_535
 # What a logger writes at a time must fit into a file, or each write would rotate it.
 LOG_BYTES_MIN = 64 * 1024
@@ -137,6 +139,7 @@ _COMMON: dict[str, Rule] = {
     ),
     "significant": _rule("true or false", lambda v: isinstance(v, bool)),
     "name": _optional(_NAME),
+    "essential": _rule("true or false", lambda v: isinstance(v, bool)),
 }
 CHILD: dict[str, Rule] = _COMMON | {
     "start": _optional(
@@ -166,6 +169,12 @@ CHILD: dict[str, Rule] = _COMMON | {
         "a time to start in: use seconds, 200ms, 5s, 1m or infinity",
         lambda v: v == "infinity" or (_is_seconds(v) and v > 0),
     ),
+    "replicas": _optional(
+        _rule(
+            f"a number of replicas from 1 to {REPLICAS_MAX}",
+            lambda v: type(v) is int and 1 <= v <= REPLICAS_MAX,
+        )
+    ),
 }
 SUPERVISOR: dict[str, Rule] = _COMMON | {
     "children": _LIST,
@@ -175,6 +184,7 @@ SUPERVISOR: dict[str, Rule] = _COMMON | {
     "max_restarts": _RESTARTS,
     "max_seconds": _PERIOD,
     "auto_shutdown": _choice("way of auto_shutdown", "never", "any_significant", "all_significant"),
+    "give_up": _rule("a way to give up: use exit, or wait 30s", lambda v: wait_of(v) is not None),
 }
 NODE: dict[str, Rule] = {
     "name": ID,
@@ -198,6 +208,13 @@ _WAYS: dict[str, Rule] = {
     "interval": _PERIOD,
 }
 READY: dict[str, Rule] = _WAYS | {"notify": _rule("true or false", lambda v: isinstance(v, bool))}
+BACKOFF: dict[str, Rule] = {
+    "initial": _PERIOD,
+    "factor": _rule("a number from 1 on", lambda v: _is_seconds(v) and v >= 1),
+    "max": _PERIOD,
+    "jitter": _rule("a number from 0 to 1", lambda v: _is_seconds(v) and v <= 1),
+    "stable_after": _PERIOD,
+}
 LIVENESS: dict[str, Rule] = _WAYS | {"failures": _COUNT}
 METRICS: dict[str, Rule] = {
     "listen": _optional(HOST_PORT),

@@ -48,6 +48,7 @@ class Running:
         self.os_pid = 0
         self.ready = self.began = self.settled = self.told = False
         self.said: Reason | None = None
+        self.status: int | None = None
         self.verdict: Reason | None = None
         self.started_at = time.time()
         self.control: FrameSocket | None = None
@@ -87,6 +88,18 @@ def end_reason(running: Running, status: int) -> Reason:
         return SHUTDOWN
     code = os.waitstatus_to_exitcode(status)
     return NORMAL if code == 0 else Reason("crash", f"exit code {code}")
+
+
+def exit_code(running: Running, reason: Reason) -> int:
+    """What a container should hear of it: a program's own code, 128 + signal, 1 for a crash."""
+    status = running.status
+    if status is None:
+        return 1
+    if os.WIFSIGNALED(status):
+        return 128 + os.WTERMSIG(status)
+    if running.child.kind == "program":
+        return os.waitstatus_to_exitcode(status)
+    return 0 if reason.kind in ("normal", "shutdown") else 1
 
 
 def _signal_name(number: int) -> str:

@@ -5,6 +5,7 @@ The shell around a machine gives it *inputs* and carries out the *effects* that 
     Start      -> later exactly one of Started, Ignored, StartFailed for that key
     Stop       -> later exactly one Exited for that key and pid; StopMany: one for each of its stops
     Requeue    -> its input, after everything that has already arrived for this machine
+    Delay      -> its input, after its time
     Orphan     -> end that process (a supervisor: `Shutdown`) now; no answer
     the others -> no answer
 
@@ -21,6 +22,7 @@ from typing import Literal
 import msgspec
 
 from otp.messages import ChildCounts, Reason
+from otp.wire_tree import WireBackoff
 
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]
 AutoShutdown = Literal["never", "any_significant", "all_significant"]
@@ -31,18 +33,26 @@ ChildState = Literal["running", "restarting", "undefined"]
 
 
 class Flags(msgspec.Struct, frozen=True):
-    """How one supervisor treats its children; `max_seconds` is the period of `max_restarts`."""
+    """How one supervisor treats its children; `max_seconds` is the period of `max_restarts`.
+
+    Beyond OTP, off by default: `give_up` is how many seconds it waits, instead of leaving, when it
+    had too many restarts (0: it leaves); `parallel` children start and stop at the same time.
+    """
 
     strategy: Strategy = "one_for_one"
     max_restarts: int = 1
     max_seconds: float = 5.0
     auto_shutdown: AutoShutdown = "never"
+    give_up: float = 0.0
+    parallel: bool = False
 
 
 class Child(msgspec.Struct, frozen=True):
     """One child as its supervisor must know it; `payload` is for the shell and never looked at.
 
     `shutdown` is in seconds. `startable=False` says that the payload holds nothing to start.
+    Beyond OTP, off by default: `backoff` between its restarts; `essential` has its end for good
+    told by an effect of its own.
     """
 
     id: str
@@ -52,6 +62,8 @@ class Child(msgspec.Struct, frozen=True):
     type: ChildType = "worker"
     payload: object = None
     startable: bool = True
+    backoff: WireBackoff | None = None
+    essential: bool = False
 
 
 class ByPid(msgspec.Struct, frozen=True):
@@ -190,11 +202,12 @@ class StartFailed(msgspec.Struct, frozen=True):
 
 
 class Exited(msgspec.Struct, frozen=True):
-    """A child's process that had started has ended."""
+    """A child's process that had started has ended; `gave_up` is a supervisor's `Gone.gave_up`."""
 
     key: int
     pid: Hashable
     reason: Reason
+    gave_up: bool = False
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -205,9 +218,13 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """The machine's message to itself: try the restart again (an id, or a dynamic child's key)."""
+    """The machine's message to itself: try the restart again (an id, or a dynamic child's key).
+
+    `wait` is the number of the wait that it ends; 0: nothing was waited for.
+    """
 
     child: str | int
+    wait: int = 0
 
 
 class Shutdown(msgspec.Struct, frozen=True):
@@ -270,6 +287,27 @@ class Requeue(msgspec.Struct, frozen=True):
     input: Resume
 
 
+class Delay(msgspec.Struct, frozen=True):
+    """Give me this input in so many `seconds`, made shorter at random by up to `jitter` of them.
+
+    `gave_up`: there were too many restarts, and so it stays down for that long.
+    """
+
+    key: int
+    id: str
+    seconds: float
+    jitter: float
+    input: Resume
+    gave_up: bool = False
+
+
+class Essential(msgspec.Struct, frozen=True):
+    """This essential child has ended for good."""
+
+    key: int
+    id: str
+
+
 class Ready(msgspec.Struct, frozen=True):
     """The supervisor has started: all its declared children have."""
 
@@ -277,11 +315,13 @@ class Ready(msgspec.Struct, frozen=True):
 class Gone(msgspec.Struct, frozen=True):
     """The supervisor has ended, its children before it; `error` only if it could not start.
 
-    `error` is `child:ID` (that child could not start) or `bad_spec:WHAT` in OTP's word.
+    `error` is `child:ID` (that child could not start) or `bad_spec:WHAT` in OTP's word. `gave_up`:
+    it had too many restarts.
     """
 
     reason: Reason
     error: str = ""
+    gave_up: bool = False
 
 
 ReportKind = Literal[
@@ -304,4 +344,6 @@ class Report(msgspec.Struct, frozen=True):
     restart: bool = False
 
 
-Effect = Start | Stop | StopMany | Orphan | Reply | Requeue | Ready | Gone | Report
+Effect = (
+    Start | Stop | StopMany | Orphan | Reply | Requeue | Delay | Essential | Ready | Gone | Report
+)

@@ -345,6 +345,7 @@ class Spawner:
         return self.spawn(child, "", owner)[0]
 
     def _reaped(self, running: Running, status: int) -> None:
+        running.status = status
         self._drain(running)
         self._release(running)
         running.owner.ended(running, end_reason(running, status))

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from otp import sizes
-from otp.care import Liveness, Ready, made
+from otp.care import Backoff, Liveness, Ready, made
 from otp.durations import normalise
 
 Restart: TypeAlias = Literal["permanent", "transient", "temporary"]
@@ -50,6 +50,11 @@ class ChildSpec(_Started, frozen=True, kw_only=True):
     `ready` says when it counts as started ("notify", or see `Ready`), `liveness` what must stay
     true of it (see `Liveness`). For workers: `heartbeat`, how long their loop may take to answer
     before they count as hung and are killed; `start_timeout`, how long `__init__` may take.
+
+    `backoff`: pauses between restarts (see `Backoff`; by default that of its supervisor).
+    `essential`: when it ends for good (not restarted, or given up), the node stops in order and
+    exits with its code (128 + signal; 1 for a crash of a worker). `replicas`: so many of it, see
+    `otp.replicas`.
     """
 
     args: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -72,6 +77,9 @@ class ChildSpec(_Started, frozen=True, kw_only=True):
     liveness: Liveness | Mapping[str, Any] | None = None
     heartbeat: float | str | None = None
     start_timeout: float | str = "infinity"
+    backoff: Backoff | Mapping[str, Any] | None = None
+    essential: bool = False
+    replicas: int | None = None
 
     def __post_init__(self) -> None:
         durations = ("shutdown", "heartbeat", "start_timeout")
@@ -80,6 +88,7 @@ class ChildSpec(_Started, frozen=True, kw_only=True):
         ready = {"notify": True} if self.ready == "notify" else self.ready
         msgspec.structs.force_setattr(self, "ready", made(Ready, ready))
         msgspec.structs.force_setattr(self, "liveness", made(Liveness, self.liveness))
+        msgspec.structs.force_setattr(self, "backoff", made(Backoff, self.backoff))
 
 
 class TopologySpec(msgspec.Struct, frozen=True):
@@ -172,8 +181,11 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Supervisor(msgspec.Struct, frozen=True):
     """Children and what happens when one of them ends; the defaults are OTP's.
 
-    More than `max_restarts` restarts within `max_seconds`, and it stops its children and gives up.
-    `node` is allowed at the root only.
+    More than `max_restarts` restarts within `max_seconds`, and it stops its children and gives up;
+    with `give_up: "wait 30s"` it goes on instead: the child that was too much stays down that long
+    and is then tried again, with all restarts forgotten. `backoff` is the default for its children.
+    `essential`: when it gives up, or ends and is not restarted, the node stops. `node` is allowed
+    at the root only.
     """
 
     id: str
@@ -186,10 +198,14 @@ class Supervisor(msgspec.Struct, frozen=True):
     shutdown: float | str = "infinity"
     significant: bool = False
     name: str | None = None
+    backoff: Backoff | Mapping[str, Any] | None = None
+    give_up: str = "exit"
+    essential: bool = False
     node: NodeOptions | None = None
 
     def __post_init__(self) -> None:
         normalise(self, durations=("shutdown", "max_seconds"), sequences=("children",))
+        msgspec.structs.force_setattr(self, "backoff", made(Backoff, self.backoff))
 
 
 Spec: TypeAlias = ChildSpec | Supervisor

@@ -59,6 +59,15 @@ def missing_module(name: str) -> str | None:
     return None if found else _no_module(name)
 
 
+def takes(target: Callable[..., Any], name: str) -> bool:
+    """Has it an argument of this name?"""
+    try:
+        parameter = inspect.signature(target).parameters.get(name)
+    except (TypeError, ValueError):  # written in C, say
+        return False
+    return parameter is not None and parameter.kind in _BY_NAME
+
+
 def misfits(
     target: Callable[..., Any], args: Mapping[str, Any], *, partial: bool
 ) -> Iterator[tuple[str | None, str]]:

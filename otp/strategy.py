@@ -12,60 +12,57 @@ in the order of its arrival, when the task has ended. Two exceptions:
 - `Kill` waits for nothing.
 
 After a failed attempt to restart a child the task ends and a `Resume` goes to the end of the
-mailbox, so whoever waits is served first. A new strategy is one function and its entry in `PLANS`.
+mailbox, so whoever waits is served first. The same is so where a restart is to wait (`backoff`,
+`give_up`, both beyond OTP): the `Resume` comes later, and until then the child is `restarting`.
+A new strategy is one function and its entry in `PLANS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Reversible, Sequence
+from collections.abc import Callable, Hashable, Reversible, Sequence
 from itertools import takewhile
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from otp.backoff import is_stable, next_pause
 from otp.children import Children, Slot, result_of_start, validate, validate_child
 from otp.intensity import RestartLog
-from otp.mailbox import Mail, Mailbox
+from otp.mailbox import Mail
 from otp.messages import KILLED, SHUTDOWN, Reason
+from otp.nursery import Nursery, Task
 from otp.signals import (
     Begin,
     Call,
     Child,
     ChildEntry,
+    Delay,
     Effect,
+    Essential,
     Exited,
     Flags,
     Gone,
-    Ignored,
     Input,
     Kill,
     Ok,
     Op,
     Orphan,
-    Outcome,
     Ready,
     Refused,
     Reply,
-    Report,
-    ReportKind,
     Requeue,
     RestartChild,
     Result,
     Resume,
     Shutdown,
-    Start,
     StartChild,
     StartDynamic,
     Started,
     StartFailed,
-    Stop,
-    StopMany,
     TerminateChild,
 )
 
 T = TypeVar("T", bound=Hashable)
-R = TypeVar("R")
-Task = Generator[None, Any, R]
 
 # ---------------------------------------------------------------- strategies
 
@@ -110,24 +107,18 @@ RESTARTED: Final[dict[str, Callable[[Reason], bool]]] = {
 # ---------------------------------------------------------------- the machine
 
 
-class Supervision:
+class Supervision(Nursery):
     """One supervisor, from `Begin` to `Gone`; a restarted supervisor is a new machine."""
 
     def __init__(self, flags: Flags, children: Sequence[Child]) -> None:
-        self.flags = flags
-        self.declared = tuple(children)
+        super().__init__(flags, children)
         self.gone = False
         self._begun = False
-        self._simple = flags.strategy == "simple_one_for_one"
-        self._children = Children(self.declared[0] if self._simple and children else None)
         self._log = RestartLog(flags.max_restarts, flags.max_seconds)
-        self._mailbox = Mailbox()
         self._serving: list[Call] = []
-        self._starting: int | None = None
-        self._stopping: dict[int, Hashable] = {}
+        self._waits = 0
         self._task: Task[None] | None = None
         self._now = 0.0
-        self._effects: list[Effect] = []
 
     def step(self, incoming: Input, now: float) -> list[Effect]:
         """Take one input at `now` (seconds, monotonic); the effects are to be done in order."""
@@ -166,14 +157,6 @@ class Supervision:
 
     # ------------------------------------------------------------ mailbox
 
-    def _awaits(self, incoming: Input) -> bool:
-        match incoming:
-            case Started(key) | Ignored(key) | StartFailed(key):
-                return key == self._starting
-            case Exited(key, pid):
-                return key in self._stopping and self._stopping[key] == pid
-        return False
-
     def _post(self, incoming: Input) -> None:
         match incoming:
             case Call(request_id):
@@ -198,13 +181,13 @@ class Supervision:
                 result = yield from self._perform(op)
                 self._serving = []
                 self._effects.append(Reply(request_id, result))
-            case Exited(key, _, reason):
-                yield from self._handle_exit(self._children.by_key[key], reason)
-            case Resume(child):
+            case Exited(key, _, reason, gave_up):
+                yield from self._handle_exit(self._children.by_key[key], reason, gave_up)
+            case Resume(child, wait):
                 slot = self._children.find_again(child)
                 # Anything may have happened to it since: terminated, deleted, started again.
-                if slot is not None and slot.restarting:
-                    yield from self._restart(slot, self._log.add(self._now))
+                if slot is not None and slot.restarting and slot.wait == wait:
+                    yield from self._resume(slot)
             case Shutdown(reason):
                 yield from self._leave(reason)
 
@@ -216,24 +199,20 @@ class Supervision:
             return
         for child in () if self._simple else self.declared:
             self._children.add(child)
-        for slot in self._children.in_start_order():
-            if isinstance((yield from self._start(slot)), StartFailed):
-                failed = Reason("shutdown", "failed_to_start_child")
-                yield from self._leave(failed, f"child:{slot.child.id}")
-                return
+        failed = yield from self._start_all(self._children.in_start_order())
+        if failed is not None:
+            reason = Reason("shutdown", "failed_to_start_child")
+            yield from self._leave(reason, f"child:{failed.child.id}")
+            return
         self._effects.append(Ready())
 
-    def _leave(self, reason: Reason, error: str = "") -> Task[None]:
-        if self._simple:
-            yield from self._stop_together(self._children.in_start_order())
-        else:
-            for slot in reversed(self._children.in_start_order()):
-                yield from self._stop(slot)
-        self._depart(reason, error)
+    def _leave(self, reason: Reason, error: str = "", *, gave_up: bool = False) -> Task[None]:
+        yield from self._stop_all(self._children.in_start_order())
+        self._depart(reason, error, gave_up=gave_up)
 
-    def _depart(self, reason: Reason, error: str = "") -> None:
+    def _depart(self, reason: Reason, error: str = "", *, gave_up: bool = False) -> None:
         self.gone = True
-        self._effects.append(Gone(reason, error))
+        self._effects.append(Gone(reason, error, gave_up))
         for call in [*self._serving, *self._mailbox.close()]:
             self._effects.append(Reply(call.request_id, Refused("noproc")))
         self._children = Children()
@@ -242,74 +221,29 @@ class Supervision:
         if self.gone:
             return
         for slot in self._children.in_start_order():
-            if slot.key == self._starting:
+            if slot.key in self._starting:
                 self._effects.append(Orphan(slot.key))
             elif slot.running and slot.key not in self._mailbox.deaths:
                 self._effects.append(Orphan(slot.key, slot.pid))
-        self._task = self._starting = None
-        self._stopping = {}
+        self._task = None
+        self._starting, self._stopping = set(), {}
         self._depart(KILLED)
-
-    # ------------------------------------------------------------ one child
-
-    def _start(self, slot: Slot, *, restart: bool = False) -> Task[Outcome]:
-        self._effects.append(Start(slot.key, slot.child, slot.label, slot.args))
-        self._starting = slot.key
-        outcome: Outcome = yield
-        self._starting = None
-        match outcome:
-            case Started(_, pid):
-                self._children.began(slot, pid)
-                self._report("child_started", slot, restart=restart)
-            case Ignored():
-                self._children.forget(slot)
-            case StartFailed(_, reason):
-                self._report("child_start_failed", slot, reason, restart=restart)
-        return outcome
-
-    def _stop(self, slot: Slot, *, restart: bool = False) -> Task[None]:
-        if not slot.running:
-            return
-        ended = self._mailbox.claim_death(slot.key)
-        if ended is None:
-            self._effects.append(Stop(slot.key, slot.pid, slot.child.shutdown))
-            self._stopping = {slot.key: slot.pid}
-            ended = yield
-            self._stopping = {}
-        self._ended(slot, ended.reason, restart=restart)
-
-    def _stop_together(self, slots: list[Slot]) -> Task[None]:
-        running = {slot.key: slot for slot in slots if slot.running}
-        for slot in slots:
-            if slot.running and (exited := self._mailbox.claim_death(slot.key)) is not None:
-                self._ended(running.pop(slot.key), exited.reason)
-        if not running:
-            return
-        time = self.declared[0].shutdown
-        stops = tuple(Stop(slot.key, slot.pid, time) for slot in running.values())
-        self._stopping = {stop.key: stop.pid for stop in stops}
-        self._effects.append(StopMany(stops, time))
-        while self._stopping:
-            exited = yield
-            del self._stopping[exited.key]
-            self._ended(running[exited.key], exited.reason)
-
-    def _ended(self, slot: Slot, reason: Reason, *, restart: bool = False) -> None:
-        self._report("child_exited", slot, reason, restart=restart)
-        self._children.ended(slot)
-
-    def _report(
-        self, kind: ReportKind, slot: Slot, reason: Reason | None = None, *, restart: bool = False
-    ) -> None:
-        self._effects.append(Report(kind, slot.key, slot.name, slot.pid, reason, restart))
 
     # ------------------------------------------------------------ deaths and restarts
 
-    def _handle_exit(self, slot: Slot, reason: Reason) -> Task[None]:
+    def _handle_exit(self, slot: Slot, reason: Reason, gave_up: bool) -> Task[None]:
         restart = RESTARTED[slot.child.restart](reason)
+        if slot.child.essential and (gave_up or not restart):
+            self._report("child_exited", slot, reason)
+            self._effects.append(Essential(slot.key, slot.name))
+            self._children.forget(slot)
+            return
         allowed = restart and self._log.add(self._now)
-        self._report("child_exited", slot, reason, restart=allowed)
+        comes_back = allowed or (restart and self.flags.give_up > 0)
+        self._report("child_exited", slot, reason, restart=comes_back)
         if restart:
+            if slot.child.backoff and is_stable(slot.child.backoff, self._now - slot.since):
+                slot.pause = None
             yield from self._restart(slot, allowed)
             return
         self._children.forget(slot)
@@ -319,11 +253,49 @@ class Supervision:
             yield from self._leave(SHUTDOWN)
 
     def _restart(self, slot: Slot, allowed: bool) -> Task[None]:
-        if not allowed:
-            self._report("gave_up", slot, SHUTDOWN)
-            self._children.forget(slot)
-            yield from self._leave(SHUTDOWN)
+        if not allowed and not self.flags.give_up:
+            yield from self._give_up(slot)
             return
+        pause = self.flags.give_up
+        if allowed and slot.child.backoff is not None:
+            pause = slot.pause = next_pause(slot.child.backoff, slot.pause)
+        elif allowed:
+            pause = 0.0
+        if pause:
+            yield from self._wait(slot, pause, gave_up=not allowed)
+        else:
+            yield from self._replace(slot)
+
+    def _give_up(self, slot: Slot) -> Task[None]:
+        self._report("gave_up", slot, SHUTDOWN)
+        if slot.child.essential:
+            self._effects.append(Essential(slot.key, slot.name))
+        self._children.forget(slot)
+        yield from self._leave(SHUTDOWN, gave_up=True)
+
+    def _wait(self, slot: Slot, seconds: float, *, gave_up: bool) -> Task[None]:
+        """It is started later; those that its strategy stops are stopped now."""
+        yield from self._stop_group(slot)
+        self._waits += 1
+        slot.restarting, slot.wait, slot.gave_up = True, self._waits, gave_up
+        jitter = slot.child.backoff.jitter if slot.child.backoff and not gave_up else 0.0
+        again = Resume(slot.resume_name, slot.wait)
+        self._effects.append(Delay(slot.key, slot.name, seconds, jitter, again, gave_up))
+
+    def _resume(self, slot: Slot) -> Task[None]:
+        if not slot.wait:
+            yield from self._restart(slot, self._log.add(self._now))
+            return
+        if slot.gave_up:
+            self._log.clear()
+        slot.wait = 0
+        yield from self._replace(slot)
+
+    def _replace(self, slot: Slot) -> Task[None]:
+        yield from self._start_group((yield from self._stop_group(slot)))
+
+    def _stop_group(self, slot: Slot) -> Task[list[int]]:
+        """Stop whom the strategy stops for this child; the keys of whom it starts then."""
         plan = PLANS[self.flags.strategy](self._children.by_key, slot.key)
         if not slot.dynamic:
             self._children.ended(slot)
@@ -331,7 +303,7 @@ class Supervision:
             sibling = self._children.by_key[key]
             yield from self._stop(sibling, restart=sibling.child.restart != "temporary")
             self._children.forget(sibling)
-        yield from self._start_group(plan.start)
+        return plan.start
 
     def _start_group(self, keys: list[int]) -> Task[None]:
         for key in keys:
@@ -340,8 +312,7 @@ class Supervision:
                 continue
             if isinstance((yield from self._start(slot, restart=True)), StartFailed):
                 slot.restarting = True
-                again = Resume(slot.key if slot.dynamic else slot.child.id)
-                self._effects.append(Requeue(again))
+                self._effects.append(Requeue(Resume(slot.resume_name)))
                 return
 
     # ------------------------------------------------------------ operations

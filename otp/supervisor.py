@@ -6,6 +6,7 @@ queue, so a machine's effects are all done before the next input reaches any mac
 
 from __future__ import annotations
 
+import random
 import socket
 import time
 from collections import deque
@@ -15,9 +16,11 @@ from typing import Protocol
 from otp import messages as m
 from otp import signals as s
 from otp.amendment import Amendable
+from otp.backoff import jittered
 from otp.messages import Reason, Report, WireChild, WireSupervisor
-from otp.reactor import Reactor
-from otp.running import Running
+from otp.reactor import Reactor, Timer
+from otp.replicas import group
+from otp.running import Running, exit_code
 from otp.spawner import Spawner
 from otp.strategy import Supervision
 
@@ -26,6 +29,8 @@ Answer = Callable[[s.Result], None]
 
 AUTO_SHUTDOWN = Reason("shutdown", "auto_shutdown")
 """Why a supervisor has ended whose significant children have: as it was told to."""
+EXIT_FAILURE = 1
+"""The exit code for what has none of its own: a crash, a supervisor that gave up."""
 NAMES_MAX = 100
 """How many children that are gone a supervisor remembers besides those that run."""
 
@@ -35,13 +40,16 @@ class Unit:
 
     def __init__(self, spec: WireSupervisor, path: str, address: str, process: str) -> None:
         self.spec, self.path, self.address, self.process = spec, path, address, process
-        self.machine: Supervision = Amendable(as_flags(spec), [as_child(c) for c in spec.children])
+        children = [as_child(child, spec) for child in spec.children]
+        self.machine: Supervision = Amendable(as_flags(spec), children)
         self.parent: Unit | None = None
         self.key = 0
         self.processes: dict[int, Running] = {}
         self.units: dict[int, Unit] = {}
         self.restarts: dict[str, int] = {}
         self.last_exit: dict[str, str] = {}
+        self.exit_codes: dict[int, int] = {}
+        self.delays: dict[int, float] = {}
         self.started_at = time.time()
 
     def forget_strangers(self) -> None:
@@ -70,11 +78,16 @@ def as_flags(spec: WireSupervisor) -> s.Flags:
         spec.max_restarts,
         spec.max_seconds,
         spec.auto_shutdown,  # type: ignore[arg-type]
+        spec.give_up,
+        spec.parallel,
     )
 
 
-def as_child(spec: WireChild | WireSupervisor) -> s.Child:
+def as_child(spec: WireChild | WireSupervisor, parent: WireSupervisor | None = None) -> s.Child:
     """What a machine must know of a child; the spec itself rides along unseen."""
+    own = None if isinstance(spec, WireSupervisor) else spec.backoff
+    if isinstance(spec, WireChild) and spec.replicas:
+        spec = group(spec, parent)
     return s.Child(
         id=spec.id,
         restart=spec.restart,  # type: ignore[arg-type]
@@ -83,6 +96,8 @@ def as_child(spec: WireChild | WireSupervisor) -> s.Child:
         type="supervisor" if isinstance(spec, WireSupervisor) else "worker",
         payload=spec,
         startable=isinstance(spec, WireSupervisor) or spec.kind != "program" or bool(spec.command),
+        backoff=own or (parent.backoff if parent is not None else None),
+        essential=spec.essential,
     )
 
 
@@ -112,6 +127,7 @@ class Shell:
         self._count = 0
         self._where: dict[int, tuple[Unit, int]] = {}
         self._pids: dict[Hashable, int] = {}
+        self._timers: set[Timer] = set()
         self.roots: list[Unit] = []
 
     # ------------------------------------------------------------ inputs
@@ -150,6 +166,9 @@ class Shell:
         self._where.clear()
         self._pids.clear()
         self.roots.clear()
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
 
     def feed(self, unit: Unit, incoming: s.Input) -> None:
         """Give a machine an input, after those that wait."""
@@ -183,10 +202,14 @@ class Shell:
                 self._owner.answered(unit, request_id, result)
             case s.Requeue(resume):
                 self._inbox.append((unit, resume))
+            case s.Delay():
+                self._delay(unit, effect)
+            case s.Essential():
+                self._essential_ended(unit, effect)
             case s.Ready():
                 self._ready(unit)
-            case s.Gone(reason, error):
-                self._gone(unit, reason, error)
+            case s.Gone():
+                self._gone(unit, effect)
             case s.Report():
                 self._report(unit, effect)
 
@@ -200,7 +223,7 @@ class Shell:
             self._inbox.append((inner, s.Begin()))
             return
         assert isinstance(spec, WireChild)
-        extra = start.args if isinstance(start.args, bytes) else b""
+        extra = start.args if isinstance(start.args, bytes) else spec.extra
         running, mail = self._spawner.spawn(spec, address, self, extra=extra)
         running.shown = path
         unit.processes[start.key] = running
@@ -214,13 +237,37 @@ class Shell:
         elif key in unit.processes:
             self._spawner.stop(unit.processes[key], shutdown)
 
+    def _delay(self, unit: Unit, delay: s.Delay) -> None:
+        seconds = jittered(delay.seconds, delay.jitter, random.random())
+        due = time.time() + seconds
+
+        def over() -> None:
+            self._timers.discard(timer)
+            if unit.delays.get(delay.key) == due:
+                del unit.delays[delay.key]
+            self.feed(unit, delay.input)
+
+        timer = self._reactor.after(seconds, over)
+        self._timers.add(timer)
+        unit.delays[delay.key] = due
+        text = unit.budget(delay.id) if delay.gave_up else "backoff"
+        path = unit.below(delay.id)[0]
+        self._owner.report(m.RestartDelayed(path, time.time(), seconds, text))
+
+    def _essential_ended(self, unit: Unit, ended: s.Essential) -> None:
+        code = unit.exit_codes.pop(ended.key, EXIT_FAILURE)
+        reason = unit.last_exit.get(ended.id, "it did not start")
+        path = unit.below(ended.id)[0]
+        self._owner.report(m.EssentialEnded(path, time.time(), reason, code))
+
     def _ready(self, unit: Unit) -> None:
         if unit.parent is None:
             self._owner.root_ready(unit)
         else:
             self._inbox.append((unit.parent, s.Started(unit.key, unit.process)))
 
-    def _gone(self, unit: Unit, reason: Reason, error: str) -> None:
+    def _gone(self, unit: Unit, gone: s.Gone) -> None:
+        reason, error = gone.reason, gone.error
         self._owner.unit_gone(unit, reason)
         if unit.parent is None:
             self._owner.root_gone(unit, reason, error)
@@ -230,7 +277,10 @@ class Shell:
         if error:
             self._inbox.append((parent, s.StartFailed(unit.key, reason, error)))
         else:
-            self._inbox.append((parent, s.Exited(unit.key, unit.process, reason)))
+            if unit.spec.essential:
+                parent.exit_codes[unit.key] = EXIT_FAILURE if gone.gave_up else 0
+            exited = s.Exited(unit.key, unit.process, reason, gone.gave_up)
+            self._inbox.append((parent, exited))
 
     def _new_unit(self, spec: WireSupervisor, path: str, address: str) -> Unit:
         self._count += 1
@@ -258,6 +308,8 @@ class Shell:
             del unit.processes[key]
         if running.settled:
             return
+        if running.child.essential:
+            unit.exit_codes[key] = exit_code(running, reason)
         if running.began:
             self.feed(unit, s.Exited(key, running.process, reason))
         else:

@@ -6,7 +6,7 @@ import grp
 import os
 import pwd
 
-from otp.messages import Identity
+from otp.wire_tree import Identity
 
 ID_MAX = 2**32 - 2
 """The kernel's ids have 32 bits; the last one means "leave it as it is"."""

@@ -19,7 +19,7 @@ from otp.messages import Reason, WireChild
 from otp.probes import End, Heard, Probe
 from otp.reactor import Reactor, Timer
 from otp.running import Running
-from otp.wire_parts import WireCare
+from otp.wire_tree import WireCare
 
 
 class Spawner(Protocol):

@@ -14,13 +14,15 @@ from typing import Any
 
 from otp import codec, envfile, pickling, sizes, users, wire_care
 from otp.by_value import by_value
+from otp.care import wait_of
 from otp.checks import check
 from otp.errors import StartError
 from otp.frames import Logs
 from otp.gen_server import GenServer
-from otp.messages import Identity, Outfit, StartChild, WireChild, WireSupervisor
+from otp.messages import StartChild, WireChild, WireSupervisor
 from otp.spec import ChildSpec, LogOptions, Supervisor, TopologySpec
-from otp.starts import find
+from otp.starts import find, takes
+from otp.wire_tree import Identity, Outfit
 
 
 def tree(spec: Supervisor) -> WireSupervisor:
@@ -36,6 +38,9 @@ def tree(spec: Supervisor) -> WireSupervisor:
         shutdown=spec.shutdown,
         significant=spec.significant,
         name=spec.name or "",
+        backoff=wire_care.backoff(spec.backoff),
+        give_up=wait_of(spec.give_up) or 0.0,
+        essential=spec.essential,
     )
 
 
@@ -52,6 +57,7 @@ def child(spec: ChildSpec | Supervisor) -> WireChild | WireSupervisor:
         spec,
         kind="server" if server else "function",
         payload=_payload_of(spec),
+        takes_replica=_takes_replica(spec, start),
         module=_module(spec.start),
     )
 
@@ -79,6 +85,9 @@ def _wire_child(spec: ChildSpec, **kind: Any) -> WireChild:
         outfit=_outfit(spec, user),
         memory_max=int(spec.memory_max or 0),
         care=wire_care.care(spec),
+        backoff=wire_care.backoff(spec.backoff),
+        essential=spec.essential,
+        replicas=spec.replicas or 0,
         **kind,
     )
 
@@ -120,6 +129,10 @@ def _env_file(spec: ChildSpec) -> dict[str, str]:
         return envfile.read(spec.env_file) if spec.env_file else {}
     except envfile.EnvFileError as error:
         raise StartError(who=spec.id, reason=str(error)) from None
+
+
+def _takes_replica(spec: ChildSpec, start: Callable[..., Any]) -> bool:
+    return bool(spec.replicas) and "replica" not in spec.args and takes(start, "replica")
 
 
 def _payload_of(spec: ChildSpec) -> bytes:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from otp import codec
-from otp.care import Liveness, Ready, ways
+from otp.care import Backoff, Liveness, Ready, ways
 from otp.care_checks import request_of
 from otp.spec import ChildSpec
-from otp.wire_parts import WireCare, WireProbe
+from otp.wire_tree import WireBackoff, WireCare, WireProbe
 
 
 def care(spec: ChildSpec) -> WireCare | None:
@@ -38,3 +38,11 @@ def _probe(spec: Any) -> WireProbe | None:
         interval=float(spec.interval),
         failures=getattr(spec, "failures", 1),
     )
+
+
+def backoff(spec: Any) -> WireBackoff | None:
+    """The pauses between restarts, if any."""
+    if spec is None:
+        return None
+    assert isinstance(spec, Backoff), "a checked spec has no other"
+    return WireBackoff(*(float(getattr(spec, name)) for name in WireBackoff.__struct_fields__))

@@ -229,6 +229,7 @@ Readers = Mapping[str, Callable[[Node], Any]]
 _CARE: Readers = {"tcp": _field, "http": _field, "exec": _texts, "call": _field}
 _COMMON: Readers = {
     "id": _field, "restart": _field, "shutdown": core, "significant": core, "name": _field,
+    "backoff": _care, "essential": core,
 }  # fmt: skip
 _CHILD: Readers = {
     **_COMMON, "start": _field, "args": _values, "command": _texts, "env": _text_table,
@@ -236,10 +237,11 @@ _CHILD: Readers = {
     "env_file": _file, "user": _field, "umask": _field, "nice": core, "rlimits": _values,
     "stdin": _file, "memory_max": core,
     "ready": _care, "liveness": _care, "heartbeat": core, "start_timeout": core,
+    "replicas": core,
 }  # fmt: skip
 _SUPERVISOR: Readers = {
     **_COMMON, "strategy": _field, "max_restarts": core, "max_seconds": core,
-    "auto_shutdown": _field,
+    "auto_shutdown": _field, "give_up": _field,
 }  # fmt: skip
 _NODE: Readers = {
     "name": _field, "listen": _field, "peers": _text_table, "authkey_file": _field,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from otp.care import Backoff
 from otp.care_checks import request_of
 from otp.checks import check
 from otp.errors import SpecError
@@ -27,6 +28,13 @@ class Server(GenServer):
     """Any server."""
 
 
+class Which(GenServer):
+    """Must be told which replica it is."""
+
+    def __init__(self, replica: int) -> None:
+        self.replica = replica
+
+
 def work() -> None:
     """No server."""
 
@@ -46,6 +54,10 @@ SOUND = [
     program(ready={"exec": ["pg_isready", "-q"]}, liveness={"exec": ["true"], "failures": 1}),
     server(ready={"call": Healthy}, liveness={"call": Exists("a")}, heartbeat="2s"),
     server(ready={"call": f"{__name__}:Healthy"}, start_timeout=5, heartbeat=1),
+    program(replicas=3, ready={"tcp": "127.0.0.1:808{replica}"}),
+    program(backoff={"initial": "100ms", "max": 5, "factor": 1, "jitter": 0}, essential=True),
+    Supervisor("root", [], backoff=Backoff(stable_after="1h"), give_up="wait 30s"),
+    Supervisor("root", [ChildSpec("a", Which, replicas=3), ChildSpec("b", Server, replicas=1)]),
     Supervisor("root", [ChildSpec("a", work, ready={"tcp": "[::1]:80"}, start_timeout="infinity")]),
 ]
 
@@ -79,6 +91,17 @@ WRONG = [
     (program(liveness={"tcp": "127.0.0.1:1", "failures": 0}), "failures: 0 is not a whole number"),
     (program(heartbeat=1), "root/a.heartbeat: a program has no loop that could answer"),
     (program(start_timeout=1), "root/a.start_timeout: a program has started when it is executed"),
+    (program(backoff=1), "root/a.backoff: 1 is not backoff: it is a mapping, such as {initial"),
+    (program(backoff={"inital": 1}), "root/a.backoff.inital: 'inital' is not a key of `backoff`"),
+    (program(backoff={"factor": 0.5}), "root/a.backoff.factor: 0.5 is not a number from 1 on"),
+    (program(backoff={"jitter": 2}), "root/a.backoff.jitter: 2.0 is not a number from 0 to 1"),
+    (program(backoff={"initial": "1m"}), "root/a.backoff.max: is less than `initial`"),
+    (Supervisor("root", [], backoff={"max": 0}), "root.backoff.max: 0.0 is not a duration"),
+    (Supervisor("root", [], give_up="wait"), "root.give_up: 'wait' is not a way to give up"),
+    (Supervisor("root", [], give_up="wait 0s"), "root.give_up: 'wait 0s' is not a way to give up"),
+    (program(essential="yes"), "root/a.essential: 'yes' is not true or false"),
+    (program(replicas=0), "root/a.replicas: 0 is not a number of replicas from 1 to"),
+    (program(replicas=2, name="n"), "root/a.name: replicas cannot share a name: they are a/0, a/1"),
     (server(heartbeat=0), "root/a.heartbeat: 0.0 is not a duration above 0"),
     (server(start_timeout="never"), "root/a.start_timeout: 'never' is not a time to start in"),
     (server(ready={"call": Exists}), "'Exists' cannot be made without arguments"),
@@ -95,6 +118,15 @@ def test_what_is_wrong_is_told(tree: Supervisor, expected: str) -> None:
         check(tree)
     (line,) = str(raised.value).splitlines()
     assert expected in line
+
+
+def test_replicas_have_no_place_in_a_template_or_an_auto_shutdown() -> None:
+    template = [ChildSpec("a", Server, replicas=2)]
+    with pytest.raises(SpecError, match="a template has none"):
+        check(Supervisor("root", template, strategy="simple_one_for_one"))
+    child = ChildSpec("a", Server, replicas=2, significant=True, restart="transient")
+    with pytest.raises(SpecError, match="takes no note of one of many replicas"):
+        check(Supervisor("root", [child], auto_shutdown="any_significant"))
 
 
 def test_without_imports_nothing_is_said_of_what_they_would_tell() -> None:

@@ -299,8 +299,8 @@ def test_the_root_must_be_a_supervisor() -> None:
 @pytest.mark.parametrize(
     ("spec", "rules", "elsewhere"),
     [
-        (ChildSpec, CHILD, {"ready", "liveness"}),
-        (Supervisor, SUPERVISOR, {"node"}),
+        (ChildSpec, CHILD, {"ready", "liveness", "backoff"}),
+        (Supervisor, SUPERVISOR, {"node", "backoff"}),
         (NodeOptions, NODE, {"tls", "metrics", "logs"}),
         (MetricsSpec, METRICS, set()),
         (TlsFiles, TLS, set()),

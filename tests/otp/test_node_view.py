@@ -83,6 +83,14 @@ SENTENCES: list[tuple[m.Report, str]] = [
     (m.ChildStartFailed("r/a", AT, m.Reason("crash", "boom")), "r/a: did not start: crash: boom"),
     (m.GaveUp("r", AT), "r: gave up: too many restarts"),
     (m.GaveUp("r", AT, AUTO_SHUTDOWN), "r: has ended, as its significant children have"),
+    (
+        m.RestartDelayed("r/a", AT, 3.1416, "backoff"),
+        "r/a: is started again in 3.14 s (backoff)",
+    ),
+    (
+        m.EssentialEnded("r/a", AT, "crash: exit code 3", 3),
+        "r/a: ended for good, is essential: exit code 3 (crash: exit code 3)",
+    ),
     (m.NodeFault("a", AT, "the zygote died"), "a: the zygote died"),
     (m.MessagesDropped("r/a", AT, 3), "r/a: 3 messages dropped, its queue was full"),
     (m.PeerUp("b", AT), "node b: connected"),

@@ -8,6 +8,7 @@ import pytest
 
 from otp import messages as m
 from otp import signals as s
+from otp.amendment import Amend
 from otp.frames import Failure
 from otp.requests import NAMED, OPS, to_op, to_reply
 from otp.running import Running
@@ -32,7 +33,7 @@ def nobody(process: str) -> bool:
 
 
 def test_every_request_has_an_operation() -> None:
-    assert NAMED.keys() | OPS.keys() == set(get_args(m.SupervisorRequest))
+    assert NAMED.keys() | OPS.keys() == {*get_args(m.SupervisorRequest), Amend}
 
 
 @pytest.mark.parametrize(

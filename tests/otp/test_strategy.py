@@ -215,7 +215,7 @@ def test_more_restarts_than_allowed_end_the_supervisor() -> None:
     shell.now = 6.0
     assert names(shell.settle(Exited(1, 3, CRASH))) == ["+1"], "the first one is too long ago"
     effects = shell.settle(Exited(2, 2, CRASH))
-    assert effects == [Stop(1, 4, 5.0), Gone(SHUTDOWN)]
+    assert effects == [Stop(1, 4, 5.0), Gone(SHUTDOWN, gave_up=True)]
 
 
 def test_a_shutdown_waits_for_a_start_in_progress() -> None:

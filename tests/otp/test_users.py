@@ -6,8 +6,8 @@ import pwd
 
 import pytest
 
-from otp.messages import Identity
 from otp.users import find
+from otp.wire_tree import Identity
 
 ROOT = pwd.getpwuid(0)
 

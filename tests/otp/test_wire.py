@@ -13,7 +13,7 @@ from otp.errors import SpecError
 from otp.gen_server import GenServer
 from otp.messages import StartChild, WireChild, WireSupervisor
 from otp.spec import ChildSpec, Supervisor, TopologySpec
-from otp.wire_parts import WireCare, WireProbe
+from otp.wire_tree import WireBackoff, WireCare, WireProbe
 
 
 class Server(GenServer):
@@ -133,3 +133,29 @@ def test_a_request_to_add_a_child_is_checked_first() -> None:
 def test_a_topology_travels_as_its_start_and_arguments() -> None:
     spec = TopologySpec(start="a.b:C", args={"n": 1})
     assert pickling.loads(wire.topology(spec)) == ("a.b:C", {"n": 1})
+
+
+def test_care_backoff_and_the_ways_to_end_arrive() -> None:
+    made = wire.child(
+        ChildSpec(
+            "c",
+            Server,
+            liveness={"exec": ["true"], "failures": 2},
+            heartbeat="1s",
+            start_timeout=7,
+            backoff={"initial": "1s"},
+            essential=True,
+            replicas=3,
+        )
+    )
+    assert isinstance(made, WireChild)
+    assert made.care == WireCare(
+        liveness=WireProbe("exec", command=("true",), timeout=5.0, interval=10.0, failures=2),
+        heartbeat=1.0,
+        start_timeout=7.0,
+    )
+    assert made.backoff == WireBackoff(1.0, 2.0, 30.0, 0.2, 60.0)
+    assert (made.essential, made.replicas, made.takes_replica) == (True, 3, False)
+    tree = wire.tree(Supervisor("s", [], backoff={"jitter": 0}, give_up="wait 1m", essential=True))
+    assert tree.backoff == WireBackoff(0.5, 2.0, 30.0, 0.0, 60.0)
+    assert (tree.give_up, tree.essential) == (60.0, True)

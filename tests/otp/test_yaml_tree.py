@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from otp.care import Liveness, Ready
+from otp.care import Backoff, Liveness, Ready
 from otp.errors import SpecError
 from otp.spec import (
     ChildSpec,
@@ -43,6 +43,7 @@ children:
     env: {VERSION: 1.10, DEBUG: on, EMPTY: ""}
     ready: {exec: [redis-cli, ping], timeout: 1m}
     liveness: {tcp: 127.0.0.1:6390, interval: 5s, failures: 2}
+    backoff: {initial: 1s, jitter: 0}
     shutdown: 200ms
     restart: transient
     significant: true
@@ -64,6 +65,8 @@ children:
   - id: empty
     children:
 auto_shutdown: any_significant
+give_up: wait 30s
+essential: true
 """
 CACHE = ChildSpec(
     "cache",
@@ -71,6 +74,7 @@ CACHE = ChildSpec(
     env={"VERSION": "1.10", "DEBUG": "on", "EMPTY": ""},
     ready=Ready(exec=["redis-cli", "ping"], timeout=60.0),
     liveness=Liveness(tcp="127.0.0.1:6390", interval=5.0, failures=2),
+    backoff=Backoff(initial=1.0, jitter=0.0),
     shutdown=0.2,
     restart="transient",
     significant=True,
@@ -104,6 +108,8 @@ def test_yaml_gives_the_same_structs_as_python() -> None:
         [counter, CACHE, second, pool, Supervisor("empty", [])],
         strategy="rest_for_one",
         auto_shutdown="any_significant",
+        give_up="wait 30s",
+        essential=True,
         node=NodeOptions(
             name="MI-A-1",
             listen="127.0.0.1:7000",

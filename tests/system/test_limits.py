@@ -14,8 +14,8 @@ import pytest
 
 import otp
 from otp import limits
-from otp.messages import Identity, Outfit
 from otp.testing import Start, eventually
+from otp.wire_tree import Identity, Outfit
 from tests.system import workers as w
 from tests.system.help import assert_gone, lines
 
