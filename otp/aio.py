@@ -16,9 +16,9 @@ from typing import Any, TypeVar, overload
 from otp import codec, host
 from otp.aio_names import AsyncGroups, AsyncNames
 from otp.aio_tasks import AsyncTasks
-from otp.client import CONNECT_SECONDS_MAX, envelope, outcome, socket_in
+from otp.client import CONNECT_SECONDS_MAX, SEND_SECONDS_MAX, envelope, outcome, socket_in
 from otp.codec import decode_envelope
-from otp.errors import Disconnected, NotRunning
+from otp.errors import Disconnected, NotRunning, Overloaded
 from otp.expect import EXPECT_SECONDS, Expected, Wanted
 from otp.frames import CALL, CAST, HELLO, INFO, Envelope
 from otp.messages import Address, ChildInfo, ProcessInfo, Report, Request
@@ -125,9 +125,14 @@ class AsyncClient:
         loop = asyncio.get_running_loop()
         ref = next(self._refs)
         future: asyncio.Future[Envelope] = loop.create_future()
-        await self._connected()
+        until = loop.time() + timeout
+        try:
+            async with asyncio.timeout_at(until):
+                await self._connected()
+        except TimeoutError as error:
+            raise codec.timed_out(request, to, timeout) from error
         self._waiting[ref] = (future, request, to)
-        timer = loop.call_later(timeout, self._expire, ref, timeout)
+        timer = loop.call_at(until, self._expire, ref, timeout)
         try:
             self._write(envelope(CALL, to, self._pid, ref, request, int(timeout * 1000)))
             return outcome(request, to, await future)
@@ -137,13 +142,21 @@ class AsyncClient:
 
     async def cast(self, to: Address, message: Any) -> None:
         """Send without waiting; it arrives in handle_cast, or nobody hears of it."""
-        await self._connected()
-        self._write(envelope(CAST, to, self._pid, 0, message))
+        await self._post(CAST, to, message)
 
     async def send(self, to: Address, message: Any) -> None:
         """Send without waiting; it arrives in handle_info, or nobody hears of it."""
-        await self._connected()
-        self._write(envelope(INFO, to, self._pid, 0, message))
+        await self._post(INFO, to, message)
+
+    async def _post(self, kind: int, to: Address, message: Any) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS_MAX):
+                await self._connected()
+        except TimeoutError as error:
+            what = f"{codec.KINDS[kind]} {codec.describe(message)}"
+            limit = f"the mailroom took nothing for {SEND_SECONDS_MAX:g} s"
+            raise Overloaded(what=what, to=codec.wire_address(to), limit=limit) from error
+        self._write(envelope(kind, to, self._pid, 0, message))
 
     def close(self) -> None:
         """Close the connection when all is written; calls under way raise Disconnected."""

@@ -6,6 +6,7 @@ While there is no mailroom, what is sent waits, in a bounded queue, for the next
 from __future__ import annotations
 
 import select
+import time
 from collections import deque
 
 from otp.errors import Overloaded
@@ -14,7 +15,9 @@ from otp.transport import FrameSocket
 UNSENT_BYTES_MAX = 64 * 1024 * 1024
 """What a worker may have waiting while its mailroom is away; beyond it, sending is `Overloaded`."""
 AT_ONCE_BYTES_MAX = 1024 * 1024
-"""A handler that sends more than this waits until its mailroom has taken it."""
+"""A handler that has more than this unwritten waits for its mailroom before it sends more."""
+SEND_SECONDS_MAX = 30.0
+"""How long a worker waits for a mailroom that takes nothing, where no call says how long."""
 PAUSE_MS_MAX = 60_000
 """The longest sleep in poll; a longer wait is several of them."""
 
@@ -44,12 +47,18 @@ class Mail:
         """The descriptor to wait for; -1 if there is none."""
         return -1 if self._channel is None else self._channel.fileno()
 
-    def send(self, frame: bytes, to: str) -> None:
-        """Queue a frame; much of it is written at once. Raises Overloaded, EOFError."""
-        if self._channel is not None:
-            self._channel.send(frame)
-            if self._channel.waiting > AT_ONCE_BYTES_MAX:
-                flush(self._channel)
+    def send(self, frame: bytes, to: str, until: float | None = None) -> None:
+        """Queue a frame; where much waits already, that is written first, while there is time.
+
+        Raises Overloaded where the mailroom does not take it by `until` (monotonic), EOFError.
+        """
+        channel = self._channel
+        if channel is not None:
+            if channel.waiting > AT_ONCE_BYTES_MAX and not flush(channel, until):
+                raise Overloaded(what="send", to=to, limit="the mailroom took nothing in time")
+            channel.send(frame)
+            if channel.waiting > AT_ONCE_BYTES_MAX:
+                channel.flush()
             return
         if self._unsent_bytes + len(frame) > UNSENT_BYTES_MAX:
             raise Overloaded(what="send", to=to, limit=f"{UNSENT_BYTES_MAX} bytes unsent")
@@ -71,7 +80,7 @@ class Mail:
             self._poll.modify(self._channel.fileno(), events)
 
     def flush(self) -> None:
-        """Write everything that waits; blocks while the mailroom is slow. Raises EOFError."""
+        """Write everything that waits, unless the mailroom takes nothing. Raises EOFError."""
         if self._channel is not None:
             flush(self._channel)
 
@@ -92,11 +101,15 @@ class Mail:
         self._unsent_bytes = 0
 
 
-def flush(channel: FrameSocket) -> None:
-    """Write everything that waits, however long that takes. Raises EOFError."""
+def flush(channel: FrameSocket, until: float | None = None) -> bool:
+    """Write everything that waits; False if there is no room until then. Raises EOFError."""
     if channel.flush():
-        return
+        return True
+    until = time.monotonic() + SEND_SECONDS_MAX if until is None else until
     writable = select.poll()
     writable.register(channel.fileno(), select.POLLOUT)
-    while not channel.flush():
-        writable.poll(PAUSE_MS_MAX)
+    while (seconds := until - time.monotonic()) > 0:
+        writable.poll(min(PAUSE_MS_MAX, int(seconds * 1000) + 1))
+        if channel.flush():
+            return True
+    return False

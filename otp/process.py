@@ -104,15 +104,15 @@ class Process(Tying):
             via="",
             body=body,
         )
-        self.post_raw(encode(envelope), to)
+        self.post_raw(encode(envelope), to, more.get("until"))
 
-    def post_raw(self, frame: bytes, to: str) -> None:
+    def post_raw(self, frame: bytes, to: str, until: float | None = None) -> None:
         """Queue an encoded envelope. Raises Overloaded while the mailroom is away for long."""
         self.sent += 1
         if self.trace is not None:
             self.trace(frame)
         try:
-            self._mail.send(frame, to)
+            self._mail.send(frame, to, until)
         except EOFError:
             self._lost_mailroom()
 
@@ -208,7 +208,8 @@ class Process(Tying):
         waiting = Waiting(to, request, timeout, then)
         self._pending.add(ref, waiting)
         try:
-            self.post(CALL, codec.wire_address(to), ref, body, codec=how, ttl=int(timeout * 1000))
+            ttl, until = int(timeout * 1000), waiting.deadline
+            self.post(CALL, codec.wire_address(to), ref, body, codec=how, ttl=ttl, until=until)
         except BaseException:
             self._pending.forget(ref)
             raise
