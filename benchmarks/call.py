@@ -1,7 +1,7 @@
 """What a message through the mailroom costs, beside a bare pipe between two processes.
 
-Calls: from a client and from a worker to a worker, one at a time; the floor is a ping-pong over
-multiprocessing.Pipe with its pickle. Casts: from one worker to another, counted at the receiver by
+Calls: from a client and from a worker to a worker, and by a lane, one at a time; the floor is a
+ping-pong over multiprocessing.Pipe with its pickle. Casts: from one worker to another, counted at the receiver by
 its clock; the floor is the same pipe in one direction. Each takes its turn in every round, so that
 a change of the machine's mood meets them all.
 """
@@ -22,6 +22,7 @@ from benchmarks.floors import pipe_ping_pong
 from benchmarks.report import Found, Row, at_least, at_most_times, percentile, run, spread
 
 TARGET_RATIO: Final = 2.5
+TARGET_LANE_RATIO: Final = 1.3
 TARGET_CASTS_S: Final = 100_000
 ROUNDS, ROUNDS_QUICK = 20, 5
 CALLS: Final = 1_000  # in a round, of each kind
@@ -49,6 +50,12 @@ class Counted(otp.Request[tuple[int, float]], frozen=True):
 
 class TimeCalls(otp.Request[list[float]], frozen=True):
     """Ask a worker to call the sink so often, and for the seconds that each call took."""
+
+    times: int
+
+
+class TimeLane(otp.Request[list[float]], frozen=True):
+    """The same by a lane of its own."""
 
     times: int
 
@@ -87,10 +94,14 @@ class Source(otp.GenServer):
     def __init__(self) -> None:
         self.left, self.began = 0, 0.0
         self.waiting: otp.From[float]
+        self.by_lane: otp.Lane | None = None
 
-    def handle_call(self, request: TimeCalls | Cast, sender: otp.From[float]) -> object:
+    def handle_call(self, request: TimeCalls | TimeLane | Cast, sender: otp.From[float]) -> object:
         if isinstance(request, TimeCalls):
             return [self.time_call(i) for i in range(request.times)]
+        if isinstance(request, TimeLane):
+            lane = self.by_lane = self.by_lane or self.lane("sink")
+            return [self.time_lane(lane, i) for i in range(request.times)]
         self.left, self.began, self.waiting = request.times, time.monotonic(), sender
         self.send_after(0, More())
         return otp.NoReply
@@ -98,6 +109,11 @@ class Source(otp.GenServer):
     def time_call(self, number: int) -> float:
         start = perf_counter()
         self.call("sink", Echo(number))
+        return perf_counter() - start
+
+    def time_lane(self, lane: otp.Lane, number: int) -> float:
+        start = perf_counter()
+        lane.call(Echo(number))
         return perf_counter() - start
 
     def handle_info(self, message: More) -> None:
@@ -201,17 +217,18 @@ def pipe_one_way_s(count: int = CASTS) -> float:
 
 def measure(short: bool) -> Found:
     """Take turns and return the figures."""
-    floor, routed, client, worker, pipe, casts = [list[float]() for _ in range(6)]
+    floor, routed, client, worker, lane, pipe, casts = [list[float]() for _ in range(7)]
     with otp.start(otp.Supervisor("root", children=CHILDREN)) as node:
         for _ in range(ROUNDS_QUICK if short else ROUNDS):
             floor.append(pipe_ping_pong(CALLS) / 1e6)
             routed.append(routed_ping_pong())
             client += client_calls(node)
             worker += node.call("source", TimeCalls(CALLS), timeout=CALL_S_MAX)
+            lane += node.call("source", TimeLane(CALLS), timeout=CALL_S_MAX)
             pipe.append(pipe_one_way_s())
             casts.append(casts_s(node))
-    floor_us, routed_us, client_us, worker_us = [
-        percentile(taken, 0.5) * 1e6 for taken in (floor, routed, client, worker)
+    floor_us, routed_us, client_us, worker_us, lane_us = [
+        percentile(taken, 0.5) * 1e6 for taken in (floor, routed, client, worker, lane)
     ]
     pipe_rate, cast_rate = percentile(pipe, 0.5), percentile(casts, 0.5)
     figures = {
@@ -219,12 +236,14 @@ def measure(short: bool) -> Found:
         "floor_routed_us": round(routed_us, 1),
         "client_to_worker_us": spread(client, scale=1e6, digits=1),
         "worker_to_worker_us": spread(worker, scale=1e6, digits=1),
+        "lane_us": spread(lane, scale=1e6, digits=1),
         "floor_pipe_one_way_s": round(pipe_rate),
         "casts_s": round(cast_rate),
     }
     return figures, [
         at_most_times("call, worker to worker, p50", "us", worker_us, floor_us, TARGET_RATIO),
         at_most_times("call, client to worker, p50", "us", client_us, floor_us, TARGET_RATIO),
+        at_most_times("call by a lane, p50", "us", lane_us, floor_us, TARGET_LANE_RATIO),
         Row("call, worker to worker, beside bytes copied by a third", "us", worker_us, routed_us),
         at_least("casts from one sender", "/s", cast_rate, TARGET_CASTS_S),
         Row("casts beside a pipe in one direction", "/s", cast_rate, pipe_rate),

@@ -52,6 +52,8 @@ _KINDS = frozenset({CALL, CAST, INFO, REPLY, ERROR})
 class Owner(Protocol):
     """What lanes need of their process."""
 
+    mailbox: deque[Envelope]
+
     def report(self, message: Control) -> None: ...
     def wait_for(self, ref: int, waiting: Waiting) -> Any: ...
     def sort_in(self, envelope: Envelope) -> None: ...
@@ -101,24 +103,32 @@ class Lane:
 
     def _send(self, kind: int, message: Any) -> None:
         how, body = codec.dump(message)
-        what = f"{codec.KINDS[kind]} {codec.describe(message)}"
-        self.post(Envelope(kind, "", "", 0, 0, 0, how, "", body), what, LANE_BYTES_MAX)
+        self.post(Envelope(kind, "", "", 0, 0, 0, how, "", body), message)
+        self._lanes.dirty[self] = None
 
     # ------------------------------------------------------------ for Lanes and the process
 
     def fileno(self) -> int:
         return self._channel.fileno()
 
-    def post(self, envelope: Envelope, what: str, bytes_max: int) -> None:
-        """Queue a frame. Raises Disconnected, Overloaded."""
+    def post(self, envelope: Envelope, message: Any, *, now: bool = False) -> None:
+        """Queue a frame, or write it at once. Raises Disconnected, Overloaded."""
         if not self.open:
-            raise Disconnected(what=what, to=self.to)
-        frame = encode(envelope)
-        waiting = self._channel.waiting
-        if waiting and waiting + len(frame) > bytes_max:
-            raise Overloaded(what=what, to=self.to, limit=f"{bytes_max} bytes wait in the lane")
-        self._channel.send(frame)
-        self._lanes.dirty[self] = None
+            raise Disconnected(what=_what(envelope, message), to=self.to)
+        frame, channel = encode(envelope), self._channel
+        if now and not channel.waiting:
+            channel.send_now(frame)
+            return
+        most = REPLY_BYTES_MAX if envelope.kind in (REPLY, ERROR) else LANE_BYTES_MAX
+        if channel.waiting and channel.waiting + len(frame) > most:
+            limit = f"{most} bytes wait in the lane"
+            raise Overloaded(what=_what(envelope, message), to=self.to, limit=limit)
+        channel.send(frame)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that are not yet written."""
+        return self._channel.waiting
 
     def flush(self, poll: select.poll) -> None:
         """Write what can be written; poll tells when there is room for more. Raises EOFError."""
@@ -210,9 +220,23 @@ class Lanes:
         ref, ttl = next(self._refs), int(timeout * 1000)
         how, body = codec.dump(request)
         waiting = Waiting(lane.to, request, timeout, then, way=lane)
-        lane.post(Envelope(CALL, "", "", ref, ttl, 0, how, "", body), waiting.what, LANE_BYTES_MAX)
         self._pending.add(ref, waiting)
+        envelope = Envelope(CALL, "", "", ref, ttl, 0, how, "", body)
+        try:
+            self._post(lane, envelope, request, now=then is None)
+        except BaseException:
+            self._pending.forget(ref)
+            raise
         return ref, waiting
+
+    def _post(self, lane: Lane, envelope: Envelope, message: Any, *, now: bool) -> None:
+        """At once where somebody waits for it; what comes in numbers is written together."""
+        try:
+            lane.post(envelope, message, now=now)
+        except EOFError:
+            self.lose(lane)
+        if lane.waiting:
+            self.dirty[lane] = None
 
     # ------------------------------------------------------------ bytes
 
@@ -291,8 +315,9 @@ class Lanes:
         return True
 
     def _answer(self, lane: Lane, kind: int, ref: int, body: bytes, how: int) -> None:
+        envelope = Envelope(kind, "", "", ref, 0, 0, how, "", body)
         try:
-            lane.post(Envelope(kind, "", "", ref, 0, 0, how, "", body), "reply", REPLY_BYTES_MAX)
+            self._post(lane, envelope, None, now=not self._owner.mailbox)
         except Disconnected:
             return  # nobody waits for it any more
         except Overloaded:
@@ -313,3 +338,7 @@ class Lanes:
         for key in [key for key, owed in self._owed.items() if owed is lane]:
             del self._owed[key]
         self._pending.lost(lane)
+
+
+def _what(envelope: Envelope, message: Any) -> str:
+    return f"{codec.KINDS[envelope.kind]} {codec.describe(message)}"

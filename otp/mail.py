@@ -28,6 +28,7 @@ class Mail:
     def __init__(self, poll: select.poll, channel: FrameSocket) -> None:
         self._poll = poll
         self._channel: FrameSocket | None = None
+        self.fd = -1
         self._blocked = False
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
@@ -44,8 +45,8 @@ class Mail:
         return self._channel is None or self._channel.dry
 
     def fileno(self) -> int:
-        """The descriptor to wait for; -1 if there is none."""
-        return -1 if self._channel is None else self._channel.fileno()
+        """The descriptor to wait for (as `fd`); -1 if there is none."""
+        return self.fd
 
     def send(self, frame: bytes, to: str, until: float | None = None) -> None:
         """Queue a frame; where much waits already, that is written first, while there is time.
@@ -89,13 +90,13 @@ class Mail:
         assert self._channel is not None
         self._poll.unregister(self._channel.fileno())
         self._channel.close()
-        self._channel = None
+        self._channel, self.fd = None, -1
         self._blocked = False
 
     def renew(self, channel: FrameSocket) -> None:
         """The way to the next mailroom: what has waited goes out."""
-        self._channel = channel
-        self._poll.register(channel.fileno(), select.POLLIN)
+        self._channel, self.fd = channel, channel.fileno()
+        self._poll.register(self.fd, select.POLLIN)
         while self._unsent:
             channel.send(self._unsent.popleft())
         self._unsent_bytes = 0

@@ -73,7 +73,7 @@ class Process(Tying):
         self.sent = 0
         self.idle_seconds = 0.0
         self.trace: Callable[[bytes], None] | None = None
-        self._control = control
+        self._control, self._control_fd = control, control.fileno()
         self._refs = itertools.count(1)
         self._agenda = Agenda()
         self._pending = Pending(self._agenda)
@@ -177,6 +177,8 @@ class Process(Tying):
         try:
             while not waiting.settled:
                 self._pump(waiting.deadline - time.monotonic())
+                if not waiting.settled:
+                    self._pending.expire(time.monotonic())
         finally:
             self._interruptible = False
             self._pending.forget(ref)
@@ -197,6 +199,7 @@ class Process(Tying):
         self._interruptible = True
         try:
             self._pump(deadline - time.monotonic())
+            self._pending.expire(time.monotonic())
         finally:
             self._interruptible = False
 
@@ -293,16 +296,14 @@ class Process(Tying):
             return  # whoever waits for a reply has it now: an error
         pause = max(0, min(PAUSE_MS_MAX, int(seconds * 1000) + 1)) if seconds > 0 else 0
         for fd, events in self._poll.poll(pause):
-            if fd == self._control.fileno():
+            if fd == self._control_fd:
                 self._read_control()
-            elif fd != self._mail.fileno():
+            elif fd != self._mail.fd:
                 self.lanes.ready(fd, events)
             elif events != select.POLLOUT:
                 self._read_mail()
-        if self._interruptible:
-            self._pending.expire(time.monotonic())
-            if self._killed is not None:
-                raise Killed(self._killed)
+        if self._interruptible and self._killed is not None:
+            raise Killed(self._killed)
 
     def _read_mail(self) -> None:
         try:

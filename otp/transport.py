@@ -76,12 +76,19 @@ class FrameSocket:
             raise EOFError(str(error)) from error
         self.dry = False
         if data:
+            if not self._in and self._is_one_frame(data):
+                return [data[_LENGTH.size :]]
             self._in += data
             return self._split(most)
         # What was sent before the end counts, so the end comes after it.
         if frames := self._split(most):
             return frames
         raise EOFError("closed by the other side")
+
+    def _is_one_frame(self, data: bytes) -> bool:
+        """One whole frame and nothing else, as in a ping-pong: it need not be taken apart."""
+        size = len(data) - _LENGTH.size
+        return 0 <= size <= self.frame_bytes_max and _LENGTH.unpack_from(data)[0] == size
 
     @property
     def buffered(self) -> bool:
@@ -124,9 +131,30 @@ class FrameSocket:
         self.waiting += len(data)
         self._out.append((data, tuple(map(os.dup, fds)) if fds else ()))
 
+    def send_now(self, frame: bytes) -> None:
+        """Write a frame at once, where nothing waits and there is room; else queue it.
+
+        Raises ValueError as `send` does, EOFError.
+        """
+        if self._out or len(frame) > self.frame_bytes_max:
+            self.send(frame)
+            return
+        data: bytes | memoryview = _LENGTH.pack(len(frame)) + frame
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise EOFError(str(error)) from error
+        if sent < len(data):
+            self._out.append((memoryview(data)[sent:], ()))
+            self.waiting += len(data) - sent
+
     def flush(self) -> bool:
         """Write what can be written now; True when nothing waits. Raises EOFError if it is gone."""
         out = self._out
+        if not out:
+            return True
         try:
             while out:
                 chunk, fds = self._next_chunk()
