@@ -1,9 +1,9 @@
 """What a message through the mailroom costs, beside a bare pipe between two processes.
 
 Calls: from a client and from a worker to a worker, and by a lane, one at a time; the floor is a
-ping-pong over multiprocessing.Pipe with its pickle. Casts: from one worker to another, counted at the receiver by
-its clock; the floor is the same pipe in one direction. Each takes its turn in every round, so that
-a change of the machine's mood meets them all.
+ping-pong over multiprocessing.Pipe with its pickle. Casts: from one worker to another, counted at
+the receiver by its clock; the floor is the same pipe in one direction. Each takes its turn in every
+round, so that a change of the machine's mood meets them all.
 """
 
 from __future__ import annotations
