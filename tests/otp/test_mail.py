@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from collections.abc import Iterator
 from threading import Thread
 
@@ -135,3 +136,18 @@ def test_flushing_to_one_who_is_gone_says_so(room: Room) -> None:
     with pytest.raises(EOFError):
         flush(channel)
     channel.close()
+
+
+def test_a_mailroom_that_takes_nothing_holds_nobody_up(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE_BYTES_MAX", 1000)
+    room.mail.send(bytes(1_000_000), "a")
+    until = time.monotonic() + 0.05
+    with pytest.raises(Overloaded, match="took nothing in time"):
+        room.mail.send(b"one more", "b", until)
+    assert until <= time.monotonic() < until + 1
+    monkeypatch.setattr(module, "SEND_SECONDS_MAX", 0.05)
+    with pytest.raises(Overloaded):
+        room.mail.send(b"one more", "b")
+    room.mail.flush()
