@@ -32,7 +32,7 @@ LAST_SECONDS_MAX = 5.0
 """How long the last reports of a node that has ended may take to be logged."""
 
 _decode_report = msgspec.msgpack.Decoder(AnyReport).decode
-_WARNINGS = (m.MessagesDropped, m.PeerDown)
+_WARNINGS = (m.MessagesDropped, m.PeerDown, m.StrangerRejected)
 _ERRORS = (m.ChildStartFailed, m.GaveUp, m.NodeFault)
 
 

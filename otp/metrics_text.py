@@ -55,7 +55,7 @@ class Tally:
         self.start_failures: Counter[str] = Counter()
         self.gave_up: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
-        self.faults = 0
+        self.faults = self.strangers = 0
         self.peers: dict[str, bool] = {}
 
     def add(self, report: Report) -> None:
@@ -71,6 +71,8 @@ class Tally:
                 self.dropped[path] += count
             case m.NodeFault():
                 self.faults += 1
+            case m.StrangerRejected(_, _, count):
+                self.strangers += count
             case m.PeerUp(path):
                 self.peers[path] = True
             case m.PeerDown(path):
@@ -105,6 +107,12 @@ def page(
             "counter",
             "How often the node found something wrong with itself.",
             {base: float(tally.faults)},
+        ),
+        Family(
+            "otp_strangers_rejected_total",
+            "counter",
+            "Who was turned away at the door of the network.",
+            {base: float(tally.strangers)},
         ),
         *_lives(base, rows),
         *_uses(base, rows, samples),

@@ -38,6 +38,7 @@ CRASH = m.Reason("crash", "x")
         (m.GaveUp("root", 0.0, AUTO_SHUTDOWN), logging.INFO),
         (m.NodeFault("a", 0.0, "x"), logging.ERROR),
         (m.MessagesDropped("root/a", 0.0, 3), logging.WARNING),
+        (m.StrangerRejected("1.2.3.4:5", 0.0), logging.WARNING),
         (m.PeerUp("b", 0.0), logging.INFO),
         (m.PeerDown("b", 0.0, "x"), logging.WARNING),
     ],

@@ -61,6 +61,7 @@ def test_reports_are_counted() -> None:
         m.MessagesDropped("root/x", 0.0, 5),
         m.MessagesDropped("root/x", 0.0, 2),
         m.NodeFault("a", 0.0, "x"),
+        m.StrangerRejected("1.2.3.4:5", 0.0, 3, "x"),
         m.PeerUp("b", 0.0),
         m.PeerUp("c", 0.0),
         m.PeerDown("c", 0.0, "x"),
@@ -73,6 +74,7 @@ def test_reports_are_counted() -> None:
     assert found["otp_supervisor_gave_up_total", "root"] == 1
     assert found["otp_messages_dropped_total", "root/x"] == 7
     assert found["otp_node_faults_total", ""] == 1
+    assert found["otp_strangers_rejected_total", ""] == 3
     assert (found["otp_peer_up", "b"], found["otp_peer_up", "c"]) == (1, 0)
 
 
