@@ -11,6 +11,7 @@ from otp import (
     __version__,
     cli_call,
     cli_certs,
+    cli_completion,
     cli_events,
     cli_file,
     cli_life,
@@ -42,6 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     cli_node.KILL,
     cli_call.SHELL,
     cli_certs.CERTS,
+    cli_completion.COMPLETION,
 )
 """In the order in which `otp --help` lists them."""
 
@@ -49,6 +51,7 @@ COMMANDS: tuple[Command, ...] = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     arguments = parser().parse_args(argv)
+    arguments.commands = COMMANDS
     name = f"otp {arguments.command}"
     try:
         done: int = arguments.run(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 
@@ -19,7 +20,7 @@ def _top(arguments: argparse.Namespace) -> int:
         return _once(folder, arguments.json)
     from otp.top import Top
 
-    Top(folder, tree_lines(), lambda path: _reports(folder, path)).run()
+    Top(folder, tree_lines(), lambda path: _log(folder, path)).run()
     return OK
 
 
@@ -39,6 +40,25 @@ def _once(folder: str, as_json: bool) -> int:
     lines = top_view.picture(state, 160, len(found.rows) + 4, time.time())
     print_lines(*("".join(text for text, _ in line).rstrip() for line in lines[:-2]))
     return OK
+
+
+def _log(folder: str, path: str) -> list[str]:
+    """What a path and those below it have written, and what has happened to them."""
+    from otp import log_reader
+    from otp.top_state import TAIL_LINES
+
+    logs = os.path.join(folder, "logs")
+    if not os.path.isdir(logs):
+        return _reports(folder, path)
+    known = log_reader.paths(logs)
+    files = [file for one, file in known.items() if log_reader.is_of(one, path)]
+    lines = log_reader.last(logs, files, TAIL_LINES)
+    single = len({line.path for line in lines}) < 2
+    return [f"{_clock(line.at)} {'' if single else f'{line.path}: '}{line.line}" for line in lines]
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 def _reports(folder: str, path: str) -> list[str]:
