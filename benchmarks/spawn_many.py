@@ -19,6 +19,7 @@ from benchmarks.report import Found, Row, at_most, at_most_times, run
 from benchmarks.workers import Who, Worker, affordable
 
 TARGET_RATIO: Final = 2.5
+REPLICAS_RATIO: Final = 1.5
 PRIVATE_MB: Final = 1.2
 COUNTS, COUNTS_QUICK = (200, 2_000), (100,)
 ROUNDS: Final = 3
@@ -51,13 +52,21 @@ def pool(count: int) -> otp.Supervisor:
     return otp.Supervisor("pool", children=children)
 
 
-def started_s(node: otp.Node, spec: otp.Supervisor) -> tuple[float, list[int]]:
-    """Seconds until all of them have answered, and who they are."""
-    names = [f"{spec.id}/{child.id}" for child in spec.children]
+def started_s(
+    node: otp.Node, spec: otp.Supervisor | otp.ChildSpec, ids: list[str]
+) -> tuple[float, list[int]]:
+    """Seconds until all below have answered, and who they are."""
+    names = [f"{spec.id}/{id}" for id in ids]
     start = perf_counter()
     node.start_child("/", spec)
     pids = [node.call(name, Who()) for name in names]
     return perf_counter() - start, pids
+
+
+def drop(node: otp.Node, id: str) -> None:
+    """Make room for the next."""
+    node.terminate_child("/", id)
+    node.delete_child("/", id)
 
 
 def private_mb(pid: int) -> float:
@@ -69,20 +78,23 @@ def private_mb(pid: int) -> float:
 
 def measure_count(count: int) -> dict[str, float]:
     """Take turns for this many workers."""
-    floors, starts, private = [], [], []
+    floors, starts, together, private = [], [], [], []
+    in_order, replicas = pool(count), otp.ChildSpec("replicas", Worker, replicas=count)
     first = otp.ChildSpec("first", Worker)  # so that its module is loaded before the forks
     with otp.start(otp.Supervisor("root", children=[first])) as node:
         for _ in range(ROUNDS):
             floors.append(forks_alive(count))
-            seconds, pids = started_s(node, pool(count))
+            seconds, pids = started_s(node, in_order, [child.id for child in in_order.children])
             starts.append(seconds)
             private += [private_mb(pid) for pid in pids]
-            node.terminate_child("/", "pool")
-            node.delete_child("/", "pool")
+            drop(node, "pool")
+            together.append(started_s(node, replicas, [str(i) for i in range(count)])[0])
+            drop(node, "replicas")
     return {
         "workers": count,
         "floor_forks_ms": statistics.median(floors) * 1e3,
         "in_order_ms": statistics.median(starts) * 1e3,
+        "replicas_ms": statistics.median(together) * 1e3,
         "private_mb": statistics.median(private),
     }
 
@@ -90,9 +102,12 @@ def measure_count(count: int) -> dict[str, float]:
 def rows(found: dict[str, float]) -> list[Row]:
     """What was found for one number of workers."""
     count, floor = found["workers"], found["floor_forks_ms"]
-    question = f"{count:,} workers: start to all answering, in order"
+    question = f"{count:,} workers: start to all answering"
     return [
-        at_most_times(question, "ms", found["in_order_ms"], floor, TARGET_RATIO),
+        at_most_times(f"{question}, in order", "ms", found["in_order_ms"], floor, TARGET_RATIO),
+        at_most_times(
+            f"{question}, as replicas", "ms", found["replicas_ms"], floor, REPLICAS_RATIO
+        ),
         at_most(f"one of {count:,} workers: private memory", "MB", found["private_mb"], PRIVATE_MB),
     ]
 

@@ -62,6 +62,7 @@ FIELDS: dict[str, Schema] = {
     "max_restarts": {"type": "integer", "minimum": 0},
     "failures": {"type": "integer", "minimum": 1},
     "replicas": {"type": "integer", "minimum": 1},
+    "give_up": {"type": "string", "pattern": r"^(exit|wait .*)$|\$\{"},
     "rlimits": {
         "type": "object",
         "propertyNames": {"enum": sorted(limits.RLIMITS)},

@@ -21,8 +21,14 @@ WIDTHS = (10, 7, 6, 4, 5, 6)
 NAME_CHARS_MIN, LAST_CHARS_MIN = 14, 8
 NAME_CHARS_MAX = 60
 LINES_MIN, COLUMNS_MIN = 6, 40
-STYLES = {"running": "good", "starting": "busy", "restarting": "busy", "undefined": "bad"}
-SHOWN = {"undefined": "stopped"}
+STYLES = {
+    "running": "good",
+    "starting": "busy",
+    "unready": "busy",
+    "restarting": "busy",
+    "undefined": "bad",
+}
+SHOWN = {"undefined": "stopped", "unready": "not ready"}
 STALE_SECONDS = 3.0
 """A picture that is older says so."""
 
@@ -131,6 +137,8 @@ def _row(state: State, row: Row, widths: tuple[int, int], columns: int, now: flo
     usage = state.snapshot.usage.get(info.pid) if info.pid else None
     label = _fit(f" {row.stem}{row.label}", name)
     shown = "" if info.type == "supervisor" and info.state == "running" else info.state
+    if info.next_start:
+        shown = f"in {max(0.0, info.next_start - now):.0f} s"
     word = _fit(SHOWN.get(shown, shown), WIDTHS[0])
     numbers = _numbers(info, usage, now)
     rest = " ".join(_fit(text, w, right=True) for text, w in zip(numbers, WIDTHS[1:], strict=True))
