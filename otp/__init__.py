@@ -59,6 +59,16 @@ if TYPE_CHECKING:
     from otp.care import Backoff, Liveness, Ready
     from otp.checks import check
     from otp.client import Client
+    from otp.event_manager import (
+        CallHandler,
+        EventHandler,
+        EventManager,
+        HandlerFailed,
+        NoHandler,
+        RemoveHandler,
+        WhichHandlers,
+        add_handler,
+    )
     from otp.handle import Node
     from otp.host import StartedNode, become, start
     from otp.keys import Topology
@@ -72,6 +82,7 @@ if TYPE_CHECKING:
         TlsFiles,
         TopologySpec,
     )
+    from otp.state_machine import Postpone, StateMachine, StateTimeout
     from otp.task import Task
     from otp.task_server import task_supervisor
     from otp.wire import start_child
@@ -83,6 +94,7 @@ __all__ = [
     "AlreadyRegistered",
     "AsyncClient",
     "Backoff",
+    "CallHandler",
     "CallTimeout",
     "ChildExited",
     "ChildInfo",
@@ -93,18 +105,22 @@ __all__ = [
     "Disconnected",
     "Down",
     "EssentialEnded",
+    "EventHandler",
+    "EventManager",
     "Exit",
     "Forwarded",
     "From",
     "GaveUp",
     "GenServer",
     "GroupChanged",
+    "HandlerFailed",
     "Ignore",
     "Lane",
     "Liveness",
     "LogOptions",
     "Message",
     "MetricsSpec",
+    "NoHandler",
     "NoProcess",
     "NoReply",
     "Node",
@@ -119,8 +135,10 @@ __all__ = [
     "PeerDown",
     "PeerUp",
     "Pid",
+    "Postpone",
     "Ready",
     "Reason",
+    "RemoveHandler",
     "Replicas",
     "Request",
     "RestartChild",
@@ -130,6 +148,8 @@ __all__ = [
     "StartChild",
     "StartError",
     "StartedNode",
+    "StateMachine",
+    "StateTimeout",
     "Stop",
     "StrangerRejected",
     "Supervisor",
@@ -144,6 +164,8 @@ __all__ = [
     "Unexpected",
     "Via",
     "WhichChildren",
+    "WhichHandlers",
+    "add_handler",
     "aio",
     "become",
     "check",
@@ -158,23 +180,34 @@ __all__ = [
 
 
 _LATER = {
+    "NoHandler": "event_manager",
     "AsyncClient": "aio",
     "Backoff": "care",
     "ChildSpec": "spec",
+    "CallHandler": "event_manager",
     "Client": "client",
+    "EventHandler": "event_manager",
+    "EventManager": "event_manager",
+    "HandlerFailed": "event_manager",
     "Liveness": "care",
     "LogOptions": "spec",
     "MetricsSpec": "spec",
     "Node": "handle",
     "NodeOptions": "spec",
+    "Postpone": "state_machine",
     "Ready": "care",
     "Replicas": "replicas",
+    "RemoveHandler": "event_manager",
     "StartedNode": "host",
+    "StateMachine": "state_machine",
+    "StateTimeout": "state_machine",
     "Supervisor": "spec",
     "Task": "task",
     "TlsFiles": "spec",
     "Topology": "keys",
     "TopologySpec": "spec",
+    "WhichHandlers": "event_manager",
+    "add_handler": "event_manager",
     "become": "host",
     "check": "checks",
     "load": "yaml_tree",

@@ -41,6 +41,14 @@ class From(Generic[R]):
         """Answer the call; at most once. Nothing happens if the caller waits no more."""
         self._process.reply(self.pid, self._ref, self._request, value)
 
+    def refuse(self, error: Exception) -> None:
+        """Raise this at the caller, in the place of a reply; its class is best one of `refuses`."""
+        self._process.fail(self.pid, self._ref, codec.refusal(error))
+
+    def overloaded(self, limit: str) -> None:
+        """Refuse the call, since there is no room for one more: it raises `Overloaded`."""
+        self._process.fail(self.pid, self._ref, Failure("overloaded", limit))
+
 
 class Forwarded:
     """A message sent to a key (`otp.Via`) that reached the manager of that key's group.

@@ -137,13 +137,33 @@ def handler_types(cls: type) -> dict[str, Any]:
     defined, so a class of `__main__` is asked in the host.
     """
     handlers = ("handle_call", "handle_cast", "handle_info")
-    return {name: _first_annotation(cls, name) for name in handlers}
+    return {name: annotated(cls, *_states_of(cls, name)) for name in handlers}
+
+
+def _states_of(cls: type, name: str) -> tuple[str, ...]:
+    """The methods that get what comes to a handler: those of its states, in a state machine."""
+    function = inspect.unwrap(getattr(cls, name))
+    return getattr(cls, "states", (name,)) if _is_ours(function, "state_machine") else (name,)
+
+
+def _is_ours(function: Any, module: str) -> bool:
+    return bool(function.__module__ == f"otp.{module}")
+
+
+def annotated(cls: type, *names: str) -> Any:
+    """What these methods of a class accept together. Raises TypeError as `handler_types` does."""
+    found = [_first_annotation(cls, name) for name in names]
+    if Any in found or not found:
+        return Any
+    return functools.reduce(operator.or_, found)
 
 
 def _first_annotation(cls: type, name: str) -> Any:
     function = inspect.unwrap(getattr(cls, name))
     parameters = list(inspect.signature(function).parameters)
-    if len(parameters) < 2 or function.__module__ == "otp.gen_server":
+    if len(parameters) < 2 or _is_ours(function, "gen_server"):
+        return Any
+    if _is_ours(function, "event_manager") and function.__qualname__.startswith("EventHandler."):
         return Any
     if parameters[1] not in function.__annotations__:
         raise TypeError(
@@ -161,7 +181,7 @@ class Decoder:
     """Decodes the bodies that one handler accepts."""
 
     def __init__(self, annotation: Any, *always: type) -> None:
-        structs = [t for t in _members(annotation) if isinstance(t, type)]
+        structs = [t for t in members(annotation) if isinstance(t, type)]
         accepted = [*structs, *(t for t in always if t not in structs)]
         union: Any = functools.reduce(operator.or_, accepted) if accepted else Any
         if annotation is Any:
@@ -174,7 +194,8 @@ class Decoder:
         return pickling.loads(body) if codec == PICKLE else self._decode(body)
 
 
-def _members(annotation: Any) -> tuple[Any, ...]:
+def members(annotation: Any) -> tuple[Any, ...]:
+    """The classes that an annotation names; none for Any."""
     if annotation is Any:
         return ()
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
