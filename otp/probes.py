@@ -36,10 +36,12 @@ _REASONS = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "does not answer"}
 
 
 class World(Protocol):
-    """What probes need of the node; `notify_path` is where a new socket may be bound."""
+    """What probes need of the node; `notify_path` is where a new socket may be bound, `uid` who
+    alone may write there (None: all who can)."""
 
     reactor: Reactor
     notify_path: str
+    uid: int | None
 
     def execute(self, command: Sequence[str], heard: Heard) -> End: ...
     def ask(self, codec: int, request: bytes, heard: Heard) -> End: ...
@@ -240,7 +242,9 @@ class Notify:
 
     def __init__(self, world: World, probe: WireProbe, heard: Heard) -> None:
         self.problem = "no READY=1 came by sd_notify"
-        self._socket = NotifySocket(world.reactor, world.notify_path, lambda: heard(""))
+        self._socket = NotifySocket(
+            world.reactor, world.notify_path, lambda: heard(""), uid=world.uid
+        )
 
     def start(self) -> None:
         """It listens already."""

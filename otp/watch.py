@@ -7,6 +7,7 @@ that fails is condemned (killed, for a reason that its supervisor hears).
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -38,8 +39,14 @@ class Watch:
     def __init__(
         self, running: Running, care: WireCare, spawner: Spawner, reactor: Reactor, run_dir: str
     ) -> None:
-        notify = care.ready is not None and care.ready.how == "notify"
-        self.notify_path = os.path.join(run_dir, f"notify-{running.serial}") if notify else ""
+        outfit = running.child.outfit
+        self.uid = outfit.user.uid if outfit is not None and outfit.user is not None else None
+        self.notify_path = ""
+        if care.ready is not None and care.ready.how == "notify":
+            # Another user may not look into the folder of the node.
+            open_to_all = f"@otp-{secrets.token_hex(8)}"
+            own = os.path.join(run_dir, f"notify-{running.serial}")
+            self.notify_path = own if self.uid is None else open_to_all
         self.reactor = reactor
         self._running, self._care, self._spawner = running, care, spawner
         self._timer: Timer | None = None

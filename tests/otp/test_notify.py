@@ -94,3 +94,15 @@ def test_an_abstract_address_is_understood() -> None:
         notify_ready("@" + name)
         sock.settimeout(5)
         assert sock.recv(100) == b"READY=1"
+
+
+@pytest.mark.parametrize(("uid", "expected"), [(os.getuid(), ["ready"]), (os.getuid() + 1, [])])
+def test_at_an_abstract_address_only_the_programs_user_is_heard(
+    reactor: Reactor, heard: list[str], uid: int, expected: list[str]
+) -> None:
+    name = f"@otp-test-{os.getpid()}"
+    made = NotifySocket(reactor, name, lambda: heard.append("ready"), uid=uid)
+    notify_ready(name)
+    reactor.run_once()
+    made.close()
+    assert heard == expected

@@ -188,6 +188,14 @@ def test_a_worker_is_ready_when_it_says_so(otp_start: Start, tmp_path: Path, way
         file.touch()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_another_user_can_say_that_it_is_ready(otp_start: Start) -> None:
+    """Who may not even look into the node's folder."""
+    spec = otp.ChildSpec("x", odd.notifies, args={"file": "/"}, ready="notify", user="65534")
+    node = otp_start(tree(spec))
+    assert row(node, "root/x").state == "running"
+
+
 def test_an_init_that_never_returns_is_ended(tmp_path: Path) -> None:
     args = {"file": str(tmp_path / "file")}
     spec = otp.ChildSpec("x", odd.HangsInInit, args=args, start_timeout=0.1)
