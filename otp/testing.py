@@ -20,7 +20,8 @@
 pytest finds the plugin by itself where the package is installed. A test never sleeps: it waits for
 a report (`node.expect`), or for a condition (`eventually`), and both have a deadline. A node that
 the fixture started can also `freeze`, `thaw`, `hang` and `crash` what runs in it; whatever a test
-leaves frozen or hanging ends with it. `otp_expect` waits for the reports of any node.
+leaves frozen or hanging ends with it. `otp_expect` waits for the reports of any node, and a wire of
+`otp_wire` between two nodes can be cut.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from otp.expect import EXPECT_SECONDS, Expected, Wanted
 from otp.handle import Control
 from otp.messages import Report
 from otp.spec import Supervisor
+from otp.wires import Wire
 
 T = TypeVar("T")
 
@@ -213,6 +215,26 @@ def otp_expect() -> Expect:
         return Expected(Control.of(node.run_dir), wanted, never=never, timeout=timeout)
 
     return expect
+
+
+class MakeWire(Protocol):
+    """What the fixture `otp_wire` gives."""
+
+    def __call__(self, to: str) -> Wire: ...
+
+
+@pytest.fixture
+def otp_wire() -> Iterator[MakeWire]:
+    """Wires between nodes that a test can cut and heal: see `otp.wires`."""
+    made: list[Wire] = []
+
+    def make(to: str) -> Wire:
+        made.append(Wire(to))
+        return made[-1]
+
+    yield make
+    for wire in made:
+        wire.close()
 
 
 def _stop(node: host.StartedNode) -> str:
