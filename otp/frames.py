@@ -331,6 +331,20 @@ class Beat(Control, frozen=True):
     """Mailroom to node, and back at once: both are there."""
 
 
+class Locate(Control, frozen=True):
+    """Node to mailroom: where does the topology say that this key is?"""
+
+    number: int
+    via: str
+
+
+class Located(Control, frozen=True):
+    """Mailroom to node: there; empty where it is nowhere."""
+
+    number: int
+    address: str
+
+
 class KeepLinks(Control, frozen=True):
     """Node to mailroom: somebody watches the other nodes; have links with all that you know."""
 
@@ -353,7 +367,18 @@ FromZygote = Forked | Reaped | Unforkable | Warm | Restarted | Pong
 FromWorker = Began | Ignored | Ended | Post | Heard | Pong | Answered | OpenLane | WatchNodes
 ToWorker = Finish | Rewire | Ping | Ask | LaneOpened | LaneRefused | LaneAsked
 ToMailroom = (
-    Serve | Attach | Alias | Route | Detach | Post | Finish | Beat | Ping | DialLane | KeepLinks
+    Serve
+    | Attach
+    | Alias
+    | Locate
+    | Route
+    | Detach
+    | Post
+    | Finish
+    | Beat
+    | Ping
+    | DialLane
+    | KeepLinks
 )
 FromMailroom = (
     Began
@@ -364,6 +389,7 @@ FromMailroom = (
     | LinkDown
     | Overflowed
     | Dropped
+    | Located
     | Rejected
     | Beat
     | Pong

@@ -16,11 +16,12 @@ class LocalAddresses(dict[str, Port]):
             self[address] = port
             port.addresses.append(address)
 
-    def mislead(self, address: str, port: Port) -> None:
-        """This one does no longer."""
-        if self.get(address) is port:
-            del self[address]
-            port.addresses.remove(address)
+    def mislead(self, addresses: Iterable[str], port: Port) -> None:
+        """These do no longer."""
+        for address in addresses:
+            if self.get(address) is port:
+                del self[address]
+                port.addresses.remove(address)
 
     def free(self, port: Port) -> None:
         """Nothing leads there any more."""

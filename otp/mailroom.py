@@ -32,6 +32,8 @@ from otp.frames import (
     KeepLinks,
     LinkDown,
     LinkUp,
+    Locate,
+    Located,
     Overflowed,
     Ping,
     Pong,
@@ -121,6 +123,8 @@ class Mailroom:
                 self._reactor.read(port.channel, lambda: self._read_port(port))
             case Alias(process, address, remove):
                 self._router.alias(process, address, remove=remove)
+            case Locate(number, via):
+                self._tell(Located(number, self._router.locate(via) or ""))
             case Route(addresses, remove):
                 self._router.route_to_node(addresses, remove=remove)
             case Detach(process, reason):

@@ -36,6 +36,7 @@ from otp.frames import (
     KeepLinks,
     LinkDown,
     LinkUp,
+    Located,
     Overflowed,
     Pong,
     Post,
@@ -67,6 +68,7 @@ from otp.running import Running
 from otp.spawner import Spawner
 from otp.supervisor import Unit
 from otp.transport import listen
+from otp.via_ties import ViaTies
 
 BACKLOG = 128
 """Connections that may wait to be accepted."""
@@ -103,6 +105,7 @@ class MailroomLink:
             end=self._end,
         )
         self._lanes = Broker(boot.name, self, spawner.tell)
+        self._vias = ViaTies(self._ties.from_worker, self.whereis, self.tell_mailroom)
         self._names = Names(boot.name, tuple(boot.topologies), self._registry, self)
         self._units: dict[str, Unit] = {}
         self._workers: dict[str, Running] = {}
@@ -154,6 +157,7 @@ class MailroomLink:
         self._tell(Route((NODE, *self._units)))
         if self._neighbours.watched or self._names.keeps_links:
             self._tell(KeepLinks())
+        self._vias.renew()
         for process, worker in self._workers.items():
             self._connect(worker, self._registry.addresses(process))
         for frame in self._ties.unheard():
@@ -194,6 +198,8 @@ class MailroomLink:
                 self._names.link_up(node)
             case LinkDown(node, text):
                 self._link_down(node, text)
+            case Located(number, address):
+                self._vias.located(number, address)
             case Overflowed(process, text):
                 self._overflowed(process, text)
             case Dropped(process, count):
@@ -269,6 +275,7 @@ class MailroomLink:
         self._lanes.gone(running)
         self._neighbours.watch(running.process, False)
         self._names.ended(running.process)
+        self._vias.ended(running.process)
         self._ties.ended(running.process, reason)
 
     def add_host(self) -> str:
@@ -333,7 +340,7 @@ class MailroomLink:
         """A control message of a worker's; False where it is about its own life."""
         match _from_worker(frame):
             case Post(envelope):
-                self._ties.from_worker(running.process, decode_envelope(envelope))
+                self._vias.from_worker(running.process, decode_envelope(envelope))
             case Heard(serial):
                 self._ties.heard(running.process, serial)
             case WatchNodes(on):

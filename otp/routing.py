@@ -62,6 +62,7 @@ class Router:
         self._local = LocalAddresses()
         self._at_node: set[str] = set()
         self._keys = Keys(serve.topologies)
+        self.locate = self._keys.find
         # Calls that our own processes wait for other nodes to answer: where, and until when.
         self._abroad: dict[CallKey, tuple[str, float]] = {}
         self._configured = serve.peers
@@ -85,10 +86,8 @@ class Router:
     def alias(self, process: str, address: str, *, remove: bool) -> None:
         """A key leads to this process from now on, or no longer does."""
         port = self._ports.get(process)
-        if port is not None and remove:
-            self._local.mislead(address, port)
-        elif port is not None:
-            self._local.lead([address], port)
+        if port is not None:
+            (self._local.mislead if remove else self._local.lead)([address], port)
 
     def route_to_node(self, addresses: Iterable[str], *, remove: bool) -> None:
         """These addresses (supervisors) are served by the node process itself."""

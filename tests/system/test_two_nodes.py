@@ -285,6 +285,18 @@ def test_a_key_leads_to_its_manager_first_and_to_its_server_then(cluster: Cluste
             a.call(otp.Via("keys", key), w.Add(1))
 
 
+def test_a_monitor_by_key_asks_the_topology(cluster: Cluster) -> None:
+    a, b = cluster.start("a"), cluster.start("b")
+    gone = a.call("watcher", w.WatchVia("nobody"))
+    assert seen(a, "watcher", 1) == [f"down {gone} via:keys:nobody noproc"]
+    unwanted, ref = (a.call("watcher", w.WatchVia("1")) for _ in range(2))
+    a.call("watcher", w.Unwatch(unwanted))
+    assert a.call("watcher", w.Ask("counter@b", 0)) == "10"
+    with b.expect(otp.ChildStarted, "root/manager"):
+        b.kill("manager")
+    assert seen(a, "watcher", 2)[1:] == [f"down {ref} manager@b killed"]
+
+
 def test_a_key_that_has_moved_is_found_again(cluster: Cluster) -> None:
     a, c = cluster.start("a"), cluster.start("c")
     b = cluster.start("b", tree=tree(manager_to="counter@c"))

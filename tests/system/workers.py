@@ -158,6 +158,10 @@ class Watch(otp.Request[int], frozen=True):
     to: str
 
 
+class WatchVia(otp.Request[int], frozen=True):
+    key: str
+
+
 class Unwatch(otp.Request[None], frozen=True):
     ref: int
 
@@ -208,6 +212,8 @@ class Watcher(otp.GenServer):
         match request:
             case Watch(to):
                 return self.monitor(to)
+            case WatchVia(key):
+                return self.monitor(otp.Via("keys", key))
             case Unwatch(ref):
                 self.demonitor(ref)
             case Tie(to):
@@ -240,7 +246,7 @@ class Watcher(otp.GenServer):
             self.seen.append(f"exit {message.process} {message.reason.kind}")
 
 
-Asked = Watch | Unwatch | Tie | Untie | Seen | Pid | Ask | AskVia | Pursue
+Asked = Watch | WatchVia | Unwatch | Tie | Untie | Seen | Pid | Ask | AskVia | Pursue
 
 
 class Frail(Watcher):
