@@ -47,13 +47,10 @@ class Primes(otp.GenServer):
 
 tree = otp.Supervisor(
     "root",
+    max_restarts=10,
+    max_seconds=10,
     children=[
-        otp.Supervisor(
-            "pool",
-            max_restarts=10,
-            max_seconds=10,
-            children=[otp.ChildSpec(f"w{i}", Primes) for i in range(WORKERS)],
-        )
+        otp.ChildSpec("pool", Primes, replicas=WORKERS),  # pool/0, pool/1, pool/2
     ],
 )
 
@@ -73,7 +70,7 @@ async def primes(n: int, request: Request) -> dict[str, int]:
     node, turns = request.state.node, request.state.turns
     for _ in range(WORKERS):
         try:
-            return {"below": n, "primes": await node.call(f"pool/w{next(turns)}", Below(n))}
+            return {"below": n, "primes": await node.call(f"pool/{next(turns)}", Below(n))}
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
         except (otp.ServerDown, otp.NoProcess):

@@ -78,13 +78,18 @@ class BootResult(msgspec.Struct, frozen=True):
 
 
 class Exporting(msgspec.Struct, frozen=True):
-    """What an exporter of metrics is told: of which node, by which socket, and where they go."""
+    """What an exporter of metrics is told: of which node, by which socket, and where they go.
+
+    `uses`: memory and CPU as well. Not in a PID namespace, where it would take one process for
+    another: rows have the pids outside.
+    """
 
     node: str
     control: str
     listen: str = ""
     textfile: str = ""
     interval: float = 15.0
+    uses: bool = True
 
 
 class Logs(msgspec.Struct, frozen=True):

@@ -292,6 +292,7 @@ def _exporting(options: NodeOptions, run_dir: str) -> Exporting | None:
         listen=metrics.listen or "",
         textfile=os.path.abspath(metrics.textfile) if metrics.textfile else "",
         interval=float(metrics.interval),
+        uses=options.isolation == "none",
     )
 
 

@@ -93,7 +93,8 @@ class Exporter:
             self._ask(NodeInfo())
 
     def _answer(self, rows: list[ProcessInfo]) -> None:
-        text = page(self._options.node, self._about, rows, samples(rows), self._tally)
+        uses = samples(rows) if self._options.uses else {}
+        text = page(self._options.node, self._about, rows, uses, self._tally)
         waiting, self._deliver = self._deliver, []
         for deliver in waiting:
             deliver(text)

@@ -113,7 +113,8 @@ class MetricsSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Where a node shows its metrics: `listen` over HTTP, or a `textfile` written anew each time.
 
     `listen` ("127.0.0.1:9464") answers at /metrics; `textfile` is for node_exporter's collector
-    and written every `interval`; it is removed when the node ends.
+    and written every `interval`; it is removed when the node ends. Under `isolation: pidns` there
+    is no memory and no CPU in it.
     """
 
     listen: str | None = None
