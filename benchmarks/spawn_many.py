@@ -18,7 +18,7 @@ import otp
 from benchmarks.report import Found, Row, at_most, at_most_times, run
 from benchmarks.workers import Who, Worker, affordable
 
-TARGET_RATIO: Final = 2.5
+IN_ORDER_RATIO: Final = 2.5
 REPLICAS_RATIO: Final = 1.5
 PRIVATE_MB: Final = 1.2
 COUNTS, COUNTS_QUICK = (200, 2_000), (100,)
@@ -46,27 +46,25 @@ def forks_alive(count: int) -> float:
     return seconds
 
 
-def pool(count: int) -> otp.Supervisor:
-    """So many workers, in order."""
-    children = [otp.ChildSpec(f"w{i}", Worker) for i in range(count)]
+def in_order(count: int) -> otp.Supervisor:
+    """So many workers, each started when the one before it is there."""
+    children = [otp.ChildSpec(str(i), Worker) for i in range(count)]
     return otp.Supervisor("pool", children=children)
 
 
+def at_once(count: int) -> otp.ChildSpec:
+    """So many workers, started at the same time."""
+    return otp.ChildSpec("pool", Worker, replicas=count)
+
+
 def started_s(
-    node: otp.Node, spec: otp.Supervisor | otp.ChildSpec, ids: list[str]
+    node: otp.Node, spec: otp.Supervisor | otp.ChildSpec, count: int
 ) -> tuple[float, list[int]]:
-    """Seconds until all below have answered, and who they are."""
-    names = [f"{spec.id}/{id}" for id in ids]
+    """Seconds until all of them have answered, and who they are."""
     start = perf_counter()
     node.start_child("/", spec)
-    pids = [node.call(name, Who()) for name in names]
+    pids = [node.call(f"pool/{i}", Who()) for i in range(count)]
     return perf_counter() - start, pids
-
-
-def drop(node: otp.Node, id: str) -> None:
-    """Make room for the next."""
-    node.terminate_child("/", id)
-    node.delete_child("/", id)
 
 
 def private_mb(pid: int) -> float:
@@ -78,37 +76,31 @@ def private_mb(pid: int) -> float:
 
 def measure_count(count: int) -> dict[str, float]:
     """Take turns for this many workers."""
-    floors, starts, together, private = [], [], [], []
-    in_order, replicas = pool(count), otp.ChildSpec("replicas", Worker, replicas=count)
+    taken: dict[str, list[float]] = {"floor_forks": [], "in_order": [], "replicas": []}
+    private: list[float] = []
     first = otp.ChildSpec("first", Worker)  # so that its module is loaded before the forks
     with otp.start(otp.Supervisor("root", children=[first])) as node:
         for _ in range(ROUNDS):
-            floors.append(forks_alive(count))
-            seconds, pids = started_s(node, in_order, [child.id for child in in_order.children])
-            starts.append(seconds)
-            private += [private_mb(pid) for pid in pids]
-            drop(node, "pool")
-            together.append(started_s(node, replicas, [str(i) for i in range(count)])[0])
-            drop(node, "replicas")
-    return {
-        "workers": count,
-        "floor_forks_ms": statistics.median(floors) * 1e3,
-        "in_order_ms": statistics.median(starts) * 1e3,
-        "replicas_ms": statistics.median(together) * 1e3,
-        "private_mb": statistics.median(private),
-    }
+            taken["floor_forks"].append(forks_alive(count))
+            for name, spec in (("in_order", in_order(count)), ("replicas", at_once(count))):
+                seconds, pids = started_s(node, spec, count)
+                taken[name].append(seconds)
+                private += [private_mb(pid) for pid in pids]
+                node.terminate_child("/", "pool")
+                node.delete_child("/", "pool")
+    medians = {f"{name}_ms": statistics.median(times) * 1e3 for name, times in taken.items()}
+    return {"workers": count, **medians, "private_mb": statistics.median(private)}
 
 
 def rows(found: dict[str, float]) -> list[Row]:
     """What was found for one number of workers."""
-    count, floor = found["workers"], found["floor_forks_ms"]
-    question = f"{count:,} workers: start to all answering"
+    count, floor = f"{found['workers']:,} workers", found["floor_forks_ms"]
+    ordered, at_once_ms = found["in_order_ms"], found["replicas_ms"]
+    question = f"{count}: start to all answering"
     return [
-        at_most_times(f"{question}, in order", "ms", found["in_order_ms"], floor, TARGET_RATIO),
-        at_most_times(
-            f"{question}, as replicas", "ms", found["replicas_ms"], floor, REPLICAS_RATIO
-        ),
-        at_most(f"one of {count:,} workers: private memory", "MB", found["private_mb"], PRIVATE_MB),
+        at_most_times(f"{question}, in order", "ms", ordered, floor, IN_ORDER_RATIO),
+        at_most_times(f"{question}, replicas", "ms", at_once_ms, floor, REPLICAS_RATIO),
+        at_most(f"one of {count}: private memory", "MB", found["private_mb"], PRIVATE_MB),
     ]
 
 

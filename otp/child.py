@@ -153,7 +153,8 @@ def _outcome(process: Process, spawn: Spawn, parent: int) -> Reason:
 
 def _dress(spawn: Spawn, parent: int) -> None:
     """The environment, the limits and the folder that the child's spec names."""
-    os.environ.update(spawn.child.env)
+    if spawn.child.env:
+        os.environ.update(spawn.child.env)
     if spawn.notify:
         os.environ[VARIABLE] = spawn.notify
     if spawn.child.outfit is not None:

@@ -15,6 +15,7 @@ from otp.errors import InjectedCrash
 
 VARIABLE = "OTP_FAULTS"
 """In the environment of a node: its workers can be made to hang and to crash."""
+_WANTED = bool(os.environ.get(VARIABLE))  # asked once, in the zygote
 HANG = signal.SIGRTMIN + 10
 CRASH = signal.SIGRTMIN + 11
 HUNG_NAME = "otp-hung"
@@ -23,7 +24,8 @@ HUNG_NAME = "otp-hung"
 
 def arm() -> None:
     """In a worker of such a node: listen for the two signals. What it executes does not."""
-    if os.environ.pop(VARIABLE, ""):
+    if _WANTED:
+        del os.environ[VARIABLE]
         signal.signal(HANG, _hang)
         signal.signal(CRASH, _crash)
 

@@ -18,7 +18,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
-from typing import NoReturn
 
 import msgspec
 
@@ -237,33 +236,32 @@ class Zygote:
 
     def _fork(self, spawn: Spawn, fds: list[int]) -> None:
         try:
-            pid = os.fork()
+            pid = self._fork_child(lambda: (spawn, fds))
         except OSError as error:
             self._tell(Forked(spawn.serial, 0, f"fork failed: {error}"))
         else:
-            if pid == 0:
-                self._in_child(lambda: (spawn, fds))
             self._forked(spawn.serial, pid)
         for fd in fds:
             os.close(fd)
 
-    def _fork_spare(self, sock: socket.socket, ours: socket.socket) -> int:
+    def _fork_spare(self, theirs: socket.socket, ours: socket.socket) -> int:
+        return self._fork_child(lambda: _next_job(theirs), ours.fileno())
+
+    def _fork_child(self, job: Callable[[], tuple[Spawn, list[int]]], *more: int) -> int:
+        """The pid of a new child, which closes what is ours and more. Raises OSError."""
+        # All is looked up before the fork: in the child each first look copies a page.
+        ours = (*more, *self._own_fds, *self._node.fds, *self._spares.fds())
+        zygote, open_files, forget = os.getpid(), self._open_files, signal.set_wakeup_fd
         pid = os.fork()
         if pid == 0:
-            ours.close()
-            self._in_child(lambda: _next_job(sock))
+            forget(-1)
+            become(job, parent=zygote, parents_fds=ours, open_files=open_files)
         return pid
 
     def _forked(self, serial: int, pid: int) -> None:
         self._pids[serial] = pid
         self._serials[pid] = serial
         self._tell(Forked(serial, self._outer.of(pid)))
-
-    def _in_child(self, job: Callable[[], tuple[Spawn, list[int]]]) -> NoReturn:
-        zygote = os.getppid()
-        signal.set_wakeup_fd(-1)
-        fds = (*self._own_fds, *self._node.fds, *self._spares.fds())
-        become(job, parent=zygote, parents_fds=fds, open_files=self._open_files)
 
     def _signal(self, serial: int, number: int) -> None:
         pid = self._pids.get(serial)

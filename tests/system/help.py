@@ -51,6 +51,13 @@ def strangers(node: otp.StartedNode) -> list[psutil.Process]:
     return [process for process in below if "otp.zygote" not in process.cmdline()]
 
 
+def spares(node: otp.Node) -> list[psutil.Process]:
+    """What the zygote has forked and no child is."""
+    zygote = psutil.Process(row(node, "zygote").pid)
+    known = {info.pid for info in node.processes()}
+    return [child for child in zygote.children() if child.pid not in known]
+
+
 def row(node: otp.Node, path: str) -> ProcessInfo:
     """What a node says of one of its processes."""
     return next(info for info in node.processes() if info.path == path)

@@ -20,6 +20,7 @@ from tests.system.help import (
     freeze,
     open_files,
     row,
+    spares,
     strangers,
 )
 
@@ -113,6 +114,7 @@ def test_restarts_leak_no_descriptors(otp_start: Start) -> None:
         with node.expect(otp.ChildStarted, "root/counter"):
             node.kill("counter")
         node.call("counter", w.Add(1))
+        eventually(lambda: spares(node), ignoring=(psutil.NoSuchProcess,))
 
     restart()
     before = [open_files(pid) for pid in pids]

@@ -10,7 +10,7 @@ import pytest
 import otp
 from otp.testing import Start, eventually
 from tests.system import workers as w
-from tests.system.help import row
+from tests.system.help import row, spares
 
 TREE = otp.Supervisor(
     "root",
@@ -26,13 +26,6 @@ TREE = otp.Supervisor(
 @pytest.fixture
 def node(otp_start: Start) -> otp.Node:
     return otp_start(TREE)
-
-
-def spares(node: otp.Node) -> list[psutil.Process]:
-    """What the zygote has forked and no child is."""
-    zygote = psutil.Process(row(node, "zygote").pid)
-    known = {info.pid for info in node.processes()}
-    return [child for child in zygote.children() if child.pid not in known]
 
 
 def one(node: otp.Node, *, but: int = 0) -> psutil.Process:
