@@ -25,7 +25,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     Exactly one way: `notify` (the process says READY=1 by sd_notify), `tcp` ("127.0.0.1:6390" takes
     a connection), `http` (a GET of this URL is answered by 2xx or 3xx), `exec` (this command exits
     with 0; it has the child's environment, folder and user) or `call` (the worker answers this
-    request, a class "module:Request" or an instance). It is tried again, at first quickly, then
+    request, a class "module:Request" or an instance), or `log` (a line that the child writes
+    matches this regular expression, as `re.search` does). It is tried again, at first quickly, then
     each `interval`; after `timeout` the child is killed and its start has failed.
 
     `tcp` and `http` cannot know who answers: if another process holds the port already, the child
@@ -33,6 +34,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     notify: bool = False
+    log: str | None = None
     tcp: str | None = None
     http: str | None = None
     exec: Sequence[str] | None = None
@@ -83,7 +85,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         normalise(self, durations=("initial", "max", "stable_after", "factor", "jitter"))
 
 
-WAYS = ("notify", "tcp", "http", "exec", "call")
+WAYS = ("notify", "tcp", "http", "exec", "call", "log")
 """The fields of Ready and Liveness of which exactly one is given."""
 
 

@@ -27,7 +27,7 @@ from otp.log_frames import (
     Say,
     Trouble,
 )
-from otp.messages import Report
+from otp.messages import Report, WireChild, WireSupervisor
 from otp.node_view import format_report, sentence
 from otp.outlet import Outlet
 from otp.reactor import Reactor
@@ -70,7 +70,8 @@ class LogLink:
     def __init__(self, reactor: Reactor, boot: Boot, spawner: Spawner, owner: Owner) -> None:
         self._boot, self._spawner, self._owner = boot, spawner, owner
         self._logs = boot.logs or Logs("inherit")
-        self.capturing = self._logs.output != "inherit"
+        self._all = self._logs.output != "inherit"
+        self.capturing = self._all or _reads_lines(boot.root)
         self._logger: Running | None = None
         self._captured: dict[int, _Captured] = {}
         self._err = Outlet(reactor, 2)
@@ -83,7 +84,8 @@ class LogLink:
     def open(self) -> None:
         """Make the folder of the log files. OSErrors say which."""
         logs = self._logs
-        if not self.capturing or not logs.files:
+        if not self._all or not logs.files:
+            self._logs = msgspec.structs.replace(logs, folder="")
             return
         try:
             os.makedirs(logs.folder or self._place, mode=0o700, exist_ok=True)
@@ -155,8 +157,10 @@ class LogLink:
                     self._unsaid.popleft()
             case Trouble(text):
                 self._owner.fault(text)
-            case Matched():
-                return True
+            case Matched(serial):
+                captured = self._captured.get(serial)
+                if captured is not None and captured.running.watch is not None:
+                    captured.running.watch.line_matched()
             case _:
                 return False
         return True
@@ -165,8 +169,11 @@ class LogLink:
 
     def pipes(self, running: Running) -> tuple[int, ...]:
         """What a child that is about to be spawned writes to. Raises OSError."""
-        if not self.capturing or running.child.kind in ("logger", "probe"):
+        pattern = _pattern(running.child)
+        if not (self._all or pattern) or running.child.kind in ("logger", "probe"):
             return ()
+        if not self.capturing:
+            raise OSError("`ready: {log: ..}` needs a node that captures output (`logs:`)")
         out, write_out = os.pipe2(os.O_CLOEXEC)
         try:
             err, write_err = os.pipe2(os.O_CLOEXEC)
@@ -184,7 +191,8 @@ class LogLink:
 
     def _capture(self, captured: _Captured) -> None:
         running = captured.running
-        self._tell(Capture(running.serial, running.shown), captured.fds)
+        pattern = _pattern(running.child)
+        self._tell(Capture(running.serial, running.shown, pattern, self._all), captured.fds)
 
     def ended(self, running: Running) -> None:
         """It is reaped, so nobody writes there any more: the logger reads what is left."""
@@ -224,3 +232,17 @@ class LogLink:
 
     def _write(self, line: str) -> None:
         self._err.offer(line.encode(errors="backslashreplace") + b"\n")
+
+
+def _pattern(child: WireChild) -> str:
+    """What a line of it must match before it is ready; nothing where no line says that."""
+    care = child.care
+    return care.ready.target if care and care.ready and care.ready.how == "log" else ""
+
+
+def _reads_lines(tree: WireSupervisor) -> bool:
+    """Is there a child that is ready when it has written something?"""
+    return any(
+        bool(_pattern(child)) if isinstance(child, WireChild) else _reads_lines(child)
+        for child in tree.children
+    )

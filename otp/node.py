@@ -89,7 +89,7 @@ class Node:
         self.mailroom = MailroomLink(boot, self._creation, self._spawner, self)
         self._memory = MemoryGuard(self._reactor, self._spawner)
         self._logs = LogLink(self._reactor, boot, self._spawner, self)
-        self._spawner.outputs = self._logs.pipes if self._logs.capturing else None
+        self._spawner.outputs = self._logs.pipes
         self._parts = own_parts(boot.heartbeat, boot.metrics, logger=self._logs.capturing)
         self._leaving = False
         self._own: Unit | None = None
@@ -196,8 +196,8 @@ class Node:
     def _leave_run_dir(self) -> None:
         """Our sockets go; the folder too, unless somebody keeps other things in it."""
         self.mailroom.close()
-        self._control.close()
         self._logs.close()
+        self._control.close()
         with contextlib.suppress(OSError):
             os.rmdir(self._boot.run_dir)
 

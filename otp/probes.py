@@ -2,8 +2,8 @@
 
 A *try* (`Try`) is one question with one answer: it is begun with a callback, which gets "" for yes
 or words that say why not, later and at most once; what is returned ends the try. `Poll` tries
-again and again. What tells of itself (sd_notify) is a `Probe` without tries. A new way is an entry
-in `TRIES` or in `SIGNS`.
+again and again. What tells of itself (sd_notify, a line) is a `Probe` without tries. A new way is
+an entry in `TRIES` or in `SIGNS`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ _REASONS = {errno.ECONNREFUSED: "refused", errno.ETIMEDOUT: "does not answer"}
 
 class World(Protocol):
     """What probes need of the node; `notify_path` is where a new socket may be bound, `uid` who
-    alone may write there (None: all who can)."""
+    alone may write there (None: all who can), and `line_matched` is to be called when the process
+    has written what was waited for."""
 
     reactor: Reactor
     notify_path: str
     uid: int | None
+    line_matched: Callable[[], None]
 
     def execute(self, command: Sequence[str], heard: Heard) -> End: ...
     def ask(self, codec: int, request: bytes, heard: Heard) -> End: ...
@@ -253,7 +255,21 @@ class Notify:
         self._socket.close()
 
 
-SIGNS: dict[str, Callable[[World, WireProbe, Heard], Probe]] = {"notify": Notify}
+class Line:
+    """A line that the process writes; the node's logger looks for it, and its watch is told."""
+
+    def __init__(self, world: World, probe: WireProbe, heard: Heard) -> None:
+        self.problem = f"no line matched {probe.target!r}"
+        world.line_matched = lambda: heard("")
+
+    def start(self) -> None:
+        """It is looked for already."""
+
+    def stop(self) -> None:
+        """Whatever is found later means nothing."""
+
+
+SIGNS: dict[str, Callable[[World, WireProbe, Heard], Probe]] = {"notify": Notify, "log": Line}
 
 
 def readiness(world: World, probe: WireProbe, heard: Heard) -> Probe:

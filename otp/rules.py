@@ -6,6 +6,7 @@ an entry in one of the tables at the end.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -111,6 +112,13 @@ def _is_rlimit(value: Any) -> bool:
     return value == sizes.INFINITY or type(sizes.normal(value)) is int
 
 
+def _is_pattern(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(re.compile(value))
+    except (re.error, RecursionError, OverflowError):
+        return False
+
+
 def is_list(value: Any) -> bool:
     """What specs take as a list; a set or a generator has no order or only one use."""
     return isinstance(value, list | tuple)
@@ -207,7 +215,10 @@ _WAYS: dict[str, Rule] = {
     "timeout": _PERIOD,
     "interval": _PERIOD,
 }
-READY: dict[str, Rule] = _WAYS | {"notify": _rule("true or false", lambda v: isinstance(v, bool))}
+READY: dict[str, Rule] = _WAYS | {
+    "notify": _rule("true or false", lambda v: isinstance(v, bool)),
+    "log": _optional(_rule("a regular expression, such as 'listening on port'", _is_pattern)),
+}
 BACKOFF: dict[str, Rule] = {
     "initial": _PERIOD,
     "factor": _rule("a number from 1 on", lambda v: _is_seconds(v) and v >= 1),

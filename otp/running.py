@@ -26,6 +26,7 @@ class Watch(Protocol):
     """What looks after a process whose spec asks for that (see `watch`)."""
 
     notify_path: str
+    line_matched: Callable[[], None]
 
     @property
     def waiting(self) -> bool: ...

@@ -57,6 +57,7 @@ class Watch:
         self._questions = 0
         self._asked: dict[int, Heard] = {}
         self._ready: Probe | None = None
+        self.line_matched: Callable[[], None] = lambda: None
         if care.ready is not None:
             self._ready = probes.readiness(self, care.ready, self._heard_ready)
 

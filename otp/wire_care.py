@@ -30,7 +30,7 @@ def _probe(spec: Any) -> WireProbe | None:
     how_encoded, body = (0, b"") if spec.call is None else codec.dump(request_of(spec.call))
     return WireProbe(
         how=how,
-        target=spec.tcp or spec.http or "",
+        target=spec.tcp or spec.http or getattr(spec, "log", None) or "",
         command=tuple(spec.exec or ()),
         request=body,
         codec=how_encoded,

@@ -96,6 +96,7 @@ class World:
     def __init__(self, reactor: Reactor, answers: list[str | None]) -> None:
         self.reactor, self.notify_path = reactor, ""
         self.uid: int | None = None
+        self.line_matched: Callable[[], None] = lambda: None
         self.answers, self.ended = answers, 0
 
     def execute(self, command: Sequence[str], heard: Heard) -> End:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,53 @@ def test_the_last_words_come_before_the_report(otp_start: Start, tmp_path: Path)
     last_words = next(i for i, line in enumerate(lines) if "LookupError: no luck" in line)
     report = next(i for i, line in enumerate(lines) if "root/x: did not start" in line)
     assert last_words < report
+
+
+READY = {"log": r"listening on \d+", "timeout": 10}
+
+
+def test_a_line_says_that_a_child_is_ready(otp_start: Start, tmp_path: Path) -> None:
+    code = "echo starting; read x <gate; echo listening on 80 >&2; echo more; sleep 1000"
+    os.mkfifo(tmp_path / "gate")
+    slow = program("slow", code, cwd=str(tmp_path), ready=READY, restart="permanent")
+    logs = otp.LogOptions(dir=str(tmp_path / "logs"), output="none")
+    started: list[Any] = []
+    starting = threading.Thread(
+        target=lambda: started.append(otp_start(tree(slow, program("next", "true")), logs=logs))
+    )
+    starting.start()
+    kept = Kept(tmp_path / "logs")
+    eventually(lambda: kept.texts("root/slow") == ["starting"], ignoring=(FileNotFoundError,))
+    assert not kept.lines("root/next", "report") and starting.is_alive()
+    for _ in range(2):
+        (tmp_path / "gate").write_text("go\n")
+        starting.join(10)
+        kept.ended("root/next")
+        with started[0].expect(otp.ChildExited, "root/slow"):
+            started[0].kill("slow")
+    (tmp_path / "gate").write_text("go\n")
+
+
+def test_a_line_is_waited_for_where_nothing_else_is_captured(
+    otp_start: Start, tmp_path: Path
+) -> None:
+    stdout = tmp_path / "stdout"
+    children = (program("a", "echo listening on 80; sleep 1000", ready=READY), program("b", "true"))
+    with stdout.open("wb") as stream, streams(stream.fileno(), 1, 2):
+        node = otp_start(tree(*children))
+    assert stdout.read_text().splitlines().count("listening on 80") == 1
+    assert row(node, "root/a").state == "running"
+    assert not os.path.exists(os.path.join(node.run_dir, "logs"))
+    node.close()
+    plain = otp_start(otp.Supervisor("root"))
+    with pytest.raises(otp.SupervisorError, match="needs a node that captures output"):
+        plain.start_child("/", program("late", "true", ready=READY))
+
+
+def test_a_line_that_does_not_come_is_a_start_that_failed(otp_start: Start) -> None:
+    ready = {"log": "up", "timeout": "200ms"}
+    with pytest.raises(otp.StartError, match="no line matched 'up'"):
+        otp_start(tree(program("a", "echo down; sleep 1000", ready=ready)))
 
 
 class Fails(otp.GenServer):
