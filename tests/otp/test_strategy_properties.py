@@ -16,8 +16,10 @@ from otp.signals import (
     Call,
     Child,
     CountChildren,
+    Delay,
     DeleteChild,
     Effect,
+    Essential,
     Exited,
     Flags,
     Gone,
@@ -44,7 +46,9 @@ from otp.signals import (
     WhichChildren,
 )
 from otp.strategy import Supervision
+from otp.wire_tree import WireBackoff
 
+BACKOFF = WireBackoff(initial=1.0, factor=2.0, max=3.0, jitter=0.1, stable_after=6.0)
 EARLIEST_END = 5  # most walks should get somewhere first
 IDS = ("a", "b", "c", "d")
 REASONS = st.sampled_from([NORMAL, SHUTDOWN, KILLED, Reason("shutdown", "bye"), Reason("crash")])
@@ -85,13 +89,28 @@ class Everything(RuleBasedStateMachine):
         limit=st.integers(0, 4),
         restarts=st.lists(RESTARTS, max_size=4),
         significant=st.lists(st.booleans(), min_size=4, max_size=4),
+        backoff=st.sampled_from([None, BACKOFF]),
+        give_up=st.sampled_from([0.0, 0.0, 3.0]),
     )
     def begin_static(
-        self, strategy: Any, auto: Any, limit: int, restarts: list[Any], significant: list[bool]
+        self,
+        strategy: Any,
+        auto: Any,
+        limit: int,
+        restarts: list[Any],
+        significant: list[bool],
+        backoff: WireBackoff | None,
+        give_up: float,
     ) -> None:
-        flags = Flags(strategy, limit, 5.0, auto)
+        flags = Flags(strategy, limit, 5.0, auto, give_up)
         children = [
-            Child(name, restart, significant=sig and auto != "never" and restart != "permanent")
+            Child(
+                name,
+                restart,
+                significant=sig and auto != "never" and restart != "permanent",
+                backoff=backoff,
+                essential=name == "d",
+            )
             for name, restart, sig in zip(IDS, restarts, significant, strict=False)
         ]
         self.machine = Supervision(flags, children)
@@ -126,10 +145,13 @@ class Everything(RuleBasedStateMachine):
                 self.waiting.remove(self.number(request_id))
             case Requeue(message):
                 self.requeued.append(message)
+            case Delay(seconds=seconds, input=message):
+                assert seconds > 0 and not self.gone
+                self.requeued.append(message)
             case Gone():
                 assert not self.gone
                 self.gone = True
-            case Ready() | Report():
+            case Ready() | Report() | Essential():
                 assert not self.gone
 
     def check_stop(self, key: int, pid: Any) -> None:

@@ -81,6 +81,20 @@ def test_who_waits_is_shown_can_be_told_to_stay_down_and_holds_up_no_shutdown(
         node.kill("group/a")
 
 
+def test_a_lost_zygote_ends_the_waiting(otp_start: Start) -> None:
+    """The tree is started again at once, and nobody starts the child once more when it is over."""
+    child = otp.ChildSpec("a", w.Counter, backoff={"initial": "300ms", "jitter": 0})
+    node = otp_start(otp.Supervisor("root", [child], max_restarts=100))
+    with node.expect(otp.ChildStarted, "root/a"):
+        node.kill("a")
+    with node.expect(otp.RestartDelayed, "root/a"):
+        node.kill("a")
+    with node.expect(otp.ChildStarted, "root/a"):
+        node.kill("zygote")
+    with node.expect_none((otp.ChildStarted, "root/a"), within=0.4):
+        assert row(node, "root/a").state == "running"
+
+
 def test_give_up_can_wait(otp_start: Start, otp_expect: Expect) -> None:
     children = [otp.ChildSpec("a", w.Counter), otp.ChildSpec("b", w.Counter)]
     tree = otp.Supervisor("root", children, max_restarts=0, give_up="wait 200ms")
