@@ -21,6 +21,7 @@ from otp.lane_frames import (
     LaneTo,
     OpenLane,
 )
+from otp.logs_wire import Logs
 from otp.messages import Reason, WireChild, WireSupervisor
 
 __all__ = ["Control", "Failure"]  # looked for here, made below: lanes have frames of their own
@@ -90,15 +91,6 @@ class Exporting(msgspec.Struct, frozen=True):
     textfile: str = ""
     interval: float = 15.0
     uses: bool = True
-
-
-class Logs(msgspec.Struct, frozen=True):
-    """What becomes of what children write; an empty `folder` means that no files are kept."""
-
-    output: Literal["auto", "terminal", "json", "none", "inherit"] = "auto"
-    folder: str = ""
-    max_bytes: int = 0
-    files: int = 0
 
 
 class Boot(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from otp.frames import Began, Control, Ended, Finish, Ignored, Logs, Ping, Pong
+from otp.frames import Began, Control, Ended, Finish, Ignored, Ping, Pong
+from otp.logs_wire import Logs
 
 
 class Logging(Control, frozen=True):

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from otp.frames import Boot, Control, Logs
+from otp.frames import Boot, Control
 from otp.log_files import remove_logs
 from otp.log_frames import (
     Capture,
@@ -27,6 +27,7 @@ from otp.log_frames import (
     Say,
     Trouble,
 )
+from otp.logs_wire import Logs
 from otp.messages import Report, WireChild, WireSupervisor
 from otp.node_view import format_report, sentence
 from otp.outlet import Outlet

@@ -17,8 +17,8 @@ from otp.by_value import by_value
 from otp.care import wait_of
 from otp.checks import check
 from otp.errors import StartError
-from otp.frames import Logs
 from otp.gen_server import GenServer
+from otp.logs_wire import Logs
 from otp.messages import StartChild, WireChild, WireSupervisor
 from otp.spec import ChildSpec, LogOptions, Supervisor, TopologySpec
 from otp.starts import find, takes
