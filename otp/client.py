@@ -19,8 +19,11 @@ from typing import Any, TypeVar, overload
 
 from otp import codec
 from otp.codec import decode_envelope, decode_failure, encode
-from otp.errors import Disconnected, NotRunning, Overloaded
-from otp.frames import CALL, CAST, ERROR, HELLO, INFO, REPLY, Envelope
+from otp.errors import Disconnected, NotRunning, Overloaded, Undecodable
+from otp.frames import CALL, CAST, ERROR, HELLO, INFO, LANE, MSGPACK, PICKLE, REPLY, Envelope
+from otp.lane_frames import OpenLane
+from otp.lanes import NO_PICKLE
+from otp.links import node_of
 from otp.messages import Address, Pid, Request
 from otp.node_messages import NODE, Nodes, whereis
 from otp.transport import FrameSocket
@@ -132,6 +135,84 @@ def greeted(channel: Channel, where: str) -> str:
     return hello.to
 
 
+class ClientLane:
+    """A connection of a program's own to one process; `client.lane("sink")` makes one.
+
+    Order holds within it. It is over when either of the two ends, and for one thread at a time.
+    `pid` is the process that it leads to.
+    """
+
+    def __init__(self, path: str, to: str, timeout: float) -> None:
+        self.to = to
+        self._channel = Channel.connect(path)
+        try:
+            self.pid = self._open(path, time.monotonic() + timeout, timeout)
+        except BaseException:
+            self._channel.close()
+            raise
+
+    def __enter__(self) -> ClientLane:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(self, request: Any, *, timeout: float = 5.0) -> Any:
+        """Ask and wait. Raises CallTimeout, Disconnected, Overloaded, or what it `refuses` with."""
+        ref, deadline = next(self._channel.refs), time.monotonic() + timeout
+        frame = envelope(CALL, "", "", ref, request, int(timeout * 1000))
+        try:
+            answer = None
+            if self._channel.send(frame, deadline):
+                answer = _answer(self._channel, ref, deadline)
+        except EOFError as error:
+            raise Disconnected(what=f"call {codec.describe(request)}", to=self.to) from error
+        if answer is None:
+            raise codec.timed_out(request, self.to, timeout)
+        if self._remote and answer.codec == PICKLE:
+            what = f"call {codec.describe(request)}"
+            raise Undecodable(what=what, to=self.to, problem=NO_PICKLE)
+        return outcome(request, self.to, answer)
+
+    def cast(self, message: Any) -> None:
+        """Send; it arrives in handle_cast. Raises Disconnected, Overloaded."""
+        self._post(CAST, message)
+
+    def send(self, message: Any) -> None:
+        """Send; it arrives in handle_info. Raises Disconnected, Overloaded."""
+        self._post(INFO, message)
+
+    def close(self) -> None:
+        """Hang up; what was sent before still arrives."""
+        self._channel.close()
+
+    def _open(self, path: str, deadline: float, timeout: float) -> str:
+        me = greeted(self._channel, path)
+        asked = OpenLane(0, self.to)
+        try:
+            self._channel.send(encode(Envelope(LANE, self.to, me, 0, 0, 0, MSGPACK, "", b"")))
+            frame = self._channel.receive(deadline)
+        except EOFError as error:
+            raise Disconnected(what="open a lane", to=self.to) from error
+        if frame is None:
+            raise codec.timed_out(asked, self.to, timeout)
+        answer = decode_envelope(frame)
+        if answer.kind == ERROR:
+            raise codec.raised(decode_failure(answer.body), what="open a lane", to=self.to)
+        self._remote = node_of(answer.frm) != node_of(me)
+        return answer.frm
+
+    def _post(self, kind: int, message: Any) -> None:
+        what = f"{codec.KINDS[kind]} {codec.describe(message)}"
+        try:
+            sent = self._channel.send(envelope(kind, "", "", 0, message))
+        except EOFError as error:
+            raise Disconnected(what=what, to=self.to) from error
+        if not sent:
+            limit = f"the other end took nothing for {SEND_SECONDS_MAX:g} s"
+            raise Overloaded(what=what, to=self.to, limit=limit)
+
+
 class Client:
     """Calls and casts to the processes of a node, from any thread (each has its connection).
 
@@ -179,6 +260,10 @@ class Client:
     def send(self, to: Address, message: Any) -> None:
         """Send without waiting; it arrives in handle_info, or nobody hears of it."""
         self._post(INFO, to, message)
+
+    def lane(self, to: str, *, timeout: float = 5.0) -> ClientLane:
+        """A connection of one's own to that process, for those who talk in bulk; close it."""
+        return ClientLane(self._path, to, timeout)
 
     def whereis(self, address: str, *, timeout: float = 5.0) -> Pid | None:
         """The pid behind an address, here or (`name@node`) on another node; raises as `call`."""

@@ -121,6 +121,7 @@ class Node(StartsTasks, FindsNames):
         self.call = self.client.call
         self.cast = self.client.cast
         self.send = self.client.send
+        self.lane = self.client.lane
         self.whereis = self.client.whereis
         self.nodes = self.client.nodes
 

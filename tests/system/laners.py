@@ -45,6 +45,10 @@ class Large(otp.Request[int], frozen=True):
     size: int
 
 
+class Strange(otp.Request[list[str]], frozen=True):
+    """Ask by the lane what only a pickle can hold, and for an answer of that kind."""
+
+
 class Flood(otp.Request[str], frozen=True):
     """Cast notes of this size until the lane is full; the reply is the error."""
 
@@ -91,6 +95,8 @@ class Laner(otp.GenServer):
                 return otp.NoReply
             case Large(size):
                 return len(self.lane_.call(w.Echo(bytes(size)), timeout=20))
+            case Strange():
+                return [self.tried(what) for what in ({1, 2}, w.Odd())]
             case Flood(size):
                 while True:
                     self.lane_.cast(w.Note("x" * size))
@@ -102,8 +108,14 @@ class Laner(otp.GenServer):
                 return os.getpid()
         return None
 
+    def tried(self, what: Any) -> str:
+        try:
+            return repr(self.lane_.call(what))
+        except otp.OtpError as error:
+            return str(error)
 
-Asked = Open | Close | By | Many | Hang | Large | Flood | Sums | w.Pid
+
+Asked = Open | Close | By | Many | Hang | Large | Flood | Strange | Sums | w.Pid
 TREE = otp.Supervisor(
     "root",
     max_restarts=1000,

@@ -110,6 +110,27 @@ def test_closed_lanes_and_dead_openers_leave_nothing(node: otp.Node) -> None:
     assert node.call("counter", w.Add(0)) == 11
 
 
+def test_a_program_has_lanes_as_well(node: otp.Node) -> None:
+    with node.lane("counter") as lane:
+        assert lane.pid == row(node, "root/counter").process
+        assert [lane.call(w.Add(n)) for n in (1, 2)] == [11, 13]
+        for number in range(100):
+            lane.cast(w.Note(str(number)))
+        assert lane.call(w.Noted()) == [f"cast {n}" for n in range(100)]
+        freeze(node, "counter")
+        with pytest.raises(otp.CallTimeout):
+            lane.call(w.Add(1), timeout=0.05)
+        with node.expect(otp.ChildStarted, "root/counter"):
+            node.kill("counter")
+        with pytest.raises(otp.Disconnected):
+            lane.call(w.Add(1))
+    for to in ("nobody", "plain", "pool"):
+        with pytest.raises(otp.NoProcess):
+            node.lane(to)
+    with pytest.raises(otp.NodeDown):
+        node.lane("counter@z")
+
+
 # ---------------------------------------------------------------- between nodes
 
 
@@ -119,7 +140,15 @@ def test_lanes_lead_to_other_nodes(pair: Pair) -> None:
     assert [a.call("laner", way.By(n)) for n in (1, 2)] == ["11", "13"]
     assert a.call("laner", way.Many(500)) == [f"cast {n}" for n in range(500)]
     assert a.call("laner", way.Large(3_000_000), timeout=20) == 3_000_000
+    for said in a.call("laner", way.Strange()):
+        assert "pickle, which is refused from the network" in said
+    with a.lane("counter@b") as lane, pytest.raises(otp.Undecodable, match="pickle"):
+        lane.call(w.Odd())
     assert a.call("laner", way.Open("nobody@b")) == "NoProcess"
+    with a.lane("counter@b") as lane:
+        assert lane.call(w.Add(0)) == 13 and len(lane.call(w.Echo(bytes(3_000_000)))) == 3_000_000
+    with pytest.raises(otp.NoProcess):
+        a.lane("nobody@b")
     a.call("laner", way.Open("counter@b"))
     freeze(b, "counter")
     assert a.call("laner", way.Flood(1_000_000), timeout=20) == "Overloaded"
