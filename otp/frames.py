@@ -21,6 +21,7 @@ from otp.lane_frames import (
     LaneTo,
     OpenLane,
 )
+from otp.link_frames import Beat, KeepLinks, LinkDown, LinkUp, Rejected
 from otp.logs_wire import Logs
 from otp.messages import Reason, WireChild, WireSupervisor
 
@@ -303,31 +304,6 @@ class Post(Control, frozen=True):
     remote: bool = False
 
 
-class LinkUp(Control, frozen=True):
-    """Mailroom to node: the link to a peer is up."""
-
-    node: str
-
-
-class LinkDown(Control, frozen=True):
-    """Mailroom to node: the link to a peer is lost."""
-
-    node: str
-    text: str
-
-
-class Rejected(Control, frozen=True):
-    """Mailroom to node: so many strangers at this address were turned away, the last for `text`."""
-
-    address: str
-    count: int
-    text: str
-
-
-class Beat(Control, frozen=True):
-    """Mailroom to node, and back at once: both are there."""
-
-
 class Locate(Control, frozen=True):
     """Node to mailroom: where does the topology say that this key is?"""
 
@@ -340,10 +316,6 @@ class Located(Control, frozen=True):
 
     number: int
     address: str
-
-
-class KeepLinks(Control, frozen=True):
-    """Node to mailroom: somebody watches the other nodes; have links with all that you know."""
 
 
 class Overflowed(Control, frozen=True):

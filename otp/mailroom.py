@@ -21,7 +21,6 @@ from otp.frames import (
     HELLO,
     Alias,
     Attach,
-    Beat,
     Began,
     Control,
     Detach,
@@ -29,22 +28,19 @@ from otp.frames import (
     Ended,
     Envelope,
     Finish,
-    KeepLinks,
-    LinkDown,
-    LinkUp,
     Locate,
     Located,
     Overflowed,
     Ping,
     Pong,
     Post,
-    Rejected,
     Route,
     Serve,
     ToMailroom,
 )
 from otp.lane_dials import LaneDials
 from otp.lane_frames import DialLane
+from otp.link_frames import Beat, KeepLinks, LinkDown, LinkUp, Rejected
 from otp.messages import Reason
 from otp.peers import AGAIN_MAX, Peer, hello
 from otp.ports import Port

@@ -20,7 +20,6 @@ from otp.frames import (
     CALL,
     GROUPS,
     Attach,
-    Beat,
     Began,
     Boot,
     Control,
@@ -33,20 +32,17 @@ from otp.frames import (
     FromWorker,
     Heard,
     Ignored,
-    KeepLinks,
-    LinkDown,
-    LinkUp,
     Located,
     Overflowed,
     Pong,
     Post,
-    Rejected,
     Route,
     Serve,
     WatchNodes,
 )
 from otp.lane_broker import Broker
 from otp.lane_frames import LaneFailed, LaneMade, LaneTo, OpenLane
+from otp.link_frames import Beat, KeepLinks, LinkDown, LinkUp, Rejected
 from otp.messages import (
     NOCONNECTION,
     SHUTDOWN,
@@ -380,7 +376,6 @@ class MailroomLink:
             responder.fail(Failure("undecodable", text))
             return
         self._owner.supervisor_request(envelope.to, request, responder)
-
 
 
 def _local_part(address: str, node: str) -> str:

@@ -10,7 +10,16 @@ import msgspec
 from otp import codec
 from otp.codec import encode
 from otp.entries import Entries
-from otp.frames import GROUPS, MSGPACK, Alias, Control, Envelope, Failure, KeepLinks, Post
+from otp.frames import (
+    GROUPS,
+    MSGPACK,
+    Alias,
+    Control,
+    Envelope,
+    Failure,
+    Post,
+)
+from otp.link_frames import KeepLinks
 from otp.messages import Message, Via
 from otp.node_messages import NODE, Nodes, Whereis
 from otp.pg import Effect, Groups, GroupUpdate, Tell

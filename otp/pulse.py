@@ -11,7 +11,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from otp.codec import encode
-from otp.frames import HEARTBEAT, MSGPACK, Beat, Control, Envelope
+from otp.frames import (
+    HEARTBEAT,
+    MSGPACK,
+    Control,
+    Envelope,
+)
+from otp.link_frames import Beat
 from otp.ports import Port
 from otp.reactor import Reactor
 
