@@ -26,7 +26,7 @@ def test_the_numbers_of_kinds_and_codecs_stay() -> None:
     assert (f.DOWN, f.EXIT, f.MONITOR, f.DEMONITOR, f.LINK, f.UNLINK) == (6, 7, 8, 9, 10, 11)
     assert (f.HELLO, f.MOVED, f.MSGPACK, f.PICKLE) == (12, 13, 0, 1)
     assert (f.EXIT_SIGNAL, f.HEARTBEAT, f.LANE) == (14, 15, 16)
-    assert set(range(4, 15)) == f.SIGNALS, "all but calls, casts and plain sends"
+    assert {*range(4, 15), f.GROUPS} == f.SIGNALS, "all but calls, casts and plain sends"
 
 
 def test_a_failure_says_its_kind_in_words() -> None:
