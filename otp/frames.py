@@ -350,19 +350,6 @@ ToMailroom = (
     | KeepLinks
 )
 FromMailroom = (
-    Began
-    | Ended
-    | Ignored
-    | Post
-    | LinkUp
-    | LinkDown
-    | Overflowed
-    | Dropped
-    | Located
-    | Rejected
-    | Beat
-    | Pong
-    | LaneMade
-    | LaneFailed
-    | LaneTo
+    Began | Ended | Ignored | Post | LinkUp | LinkDown | Overflowed | Dropped | Located | Rejected
+    | Beat | Pong | LaneMade | LaneFailed | LaneTo
 )
