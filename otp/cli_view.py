@@ -16,7 +16,7 @@ STYLES = {"good": "32", "busy": "33", "bad": "31", "faint": "2", "bold": "1"}
 TEXT_CHARS_MAX = 200
 """The reason of an exit may be of any length; more than this of it is in the log."""
 
-_STATES = {
+STATES = {
     "running": "good",
     "starting": "busy",
     "unready": "busy",
@@ -108,7 +108,7 @@ def table(rows: Sequence[ProcessInfo], now: float, paint: Paint = plain) -> list
     """A line of headings and one for each process."""
     cells = [HEADINGS, *(_cells(row, now) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    styles = ["bold"] + [_STATES.get(row.state, "") for row in rows]
+    styles = ["bold"] + [STATES.get(row.state, "") for row in rows]
     return [
         _table_line(line, widths, style, paint) for line, style in zip(cells, styles, strict=True)
     ]
@@ -142,7 +142,7 @@ def _state_text(row: ProcessInfo, now: float) -> str:
 
 def _state(row: ProcessInfo, now: float, paint: Paint) -> str:
     text = _state_text(row, now)
-    return paint(text, _STATES[row.state]) if row.state in _STATES else text
+    return paint(text, STATES[row.state]) if row.state in STATES else text
 
 
 def uptime(row: ProcessInfo, now: float) -> str:

@@ -18,7 +18,7 @@ WireSpec = WireChild | WireSupervisor
 Path = tuple[str, ...]
 """Ids from below the root on: () is the root, ("pool", "w1") a child of its pool."""
 
-IN_PLACE = frozenset({"restart", "shutdown", "significant"})
+IN_PLACE = frozenset({"restart", "shutdown", "significant", "backoff", "essential"})
 """What only the supervisor above has to know of a worker or program."""
 OF_PROCESSES = frozenset({"id", "name", "children"})
 """Of a supervisor: what its messages are addressed by, and what changes by itself."""
@@ -133,8 +133,8 @@ def _changed(path: Path, old: WireSpec, new: WireSpec) -> Iterator[AnyChange]:
         yield Replace(path, new)
 
 
-def differing(old: WireSpec, new: WireSpec) -> list[str]:
-    """The fields that are not equal, in their order; of specs of two kinds: none."""
+def differing(old: msgspec.Struct, new: msgspec.Struct) -> list[str]:
+    """The fields that are not equal, in their order; of structs of two kinds: none."""
     if type(old) is not type(new):
         return []
     fields = old.__struct_fields__

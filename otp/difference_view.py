@@ -116,6 +116,12 @@ def _compared(old: WireSupervisor, path: Path, kind: Kind, new: Any) -> Line:
 
 
 def _values(name: str, before: Any, after: Any) -> str:
+    if isinstance(before, msgspec.Struct) and type(before) is type(after):
+        shown = (
+            f"{field} {_short(getattr(before, field))} -> {_short(getattr(after, field))}"
+            for field in differing(before, after)
+        )
+        return ", ".join(shown)
     if isinstance(before, dict) or isinstance(after, dict):
         keys = {key for key in {*before, *after} if before.get(key) != after.get(key)}
         return f"changed: {', '.join(sorted(map(str, keys)))}"
@@ -124,7 +130,7 @@ def _values(name: str, before: Any, after: Any) -> str:
 
 def _short(value: Any) -> str:
     text = " ".join(value) if isinstance(value, tuple) else str(value)
-    return one_line(text, VALUE_CHARS_MAX) or "none"
+    return one_line(text, VALUE_CHARS_MAX) if value not in (None, "") else "none"
 
 
 def drawn(shown: Sequence[Line], paint: Paint = plain) -> list[str]:

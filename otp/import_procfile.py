@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from typing import Any
 
 import msgspec
 
@@ -45,8 +46,14 @@ def from_procfile(text: str, *, has_env: bool = False) -> Imported:
     return found
 
 
-NOTE = "From a Procfile: which of these may stop for good, and in what order do they start?"
-RESTARTS = {"max_restarts": 100, "max_seconds": 60}
+NOTE = "From a Procfile. Children start in this order; see `ready:` for who must wait for whom."
+RESTARTS: dict[str, Any] = {
+    "max_restarts": 100,
+    "max_seconds": "1m",
+    "backoff": {"initial": "1s", "max": "30s"},
+    "give_up": "wait 1m",
+}
+"""As both do: one that crashes is tried again, slower and slower, and takes nobody along."""
 
 
 def _add(found: Imported, name: str, command: str, has_env: bool) -> None:

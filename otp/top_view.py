@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from otp.cli_view import one_line, uptime
+from otp.cli_view import STATES, one_line, uptime
 from otp.messages import ProcessInfo
 from otp.top_state import Row, State
 from otp.usage import Usage
@@ -20,17 +20,8 @@ WIDTHS = (10, 7, 6, 4, 5, 6)
 """Of all columns but the first and the last."""
 NAME_CHARS_MIN, LAST_CHARS_MIN = 14, 8
 NAME_CHARS_MAX = 60
-LINES_MIN, COLUMNS_MIN = 6, 40
-STYLES = {
-    "running": "good",
-    "starting": "busy",
-    "unready": "busy",
-    "restarting": "busy",
-    "undefined": "bad",
-}
 SHOWN = {"undefined": "stopped", "unready": "not ready"}
-STALE_SECONDS = 3.0
-"""A picture that is older says so."""
+LINES_MIN, COLUMNS_MIN = 6, 40
 
 
 def picture(state: State, columns: int, lines: int, now: float) -> list[Line]:
@@ -150,7 +141,7 @@ def _row(state: State, row: Row, widths: tuple[int, int], columns: int, now: flo
         (label[:stem], "faint"),
         (label[stem:], "bold" if info.type in ("supervisor", "node") else "plain"),
         (" ", "plain"),
-        (word, STYLES.get(info.state, "plain")),
+        (word, STATES.get(info.state, "plain")),
         (f" {rest} ", "plain"),
         (ended, "faint"),
     ]

@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 
 _PLAIN = re.compile(r"(?:[A-Za-z0-9_./]|-(?=[A-Za-z-]))[A-Za-z0-9_./@+=-]*")
-_WORDS = frozenset(["null", "true", "false", "yes", "no", "on", "off", "y", "n", "~"])
+_WORDS = frozenset(
+    [".inf", ".nan", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "~"]
+)
 _DURATION = re.compile(r"[0-9]{1,9}(ms|s|m|h)")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f]")
 

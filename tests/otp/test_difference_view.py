@@ -3,6 +3,7 @@ from __future__ import annotations
 from otp.difference import plan
 from otp.difference_view import drawn, lines
 from otp.messages import WireChild, WireSupervisor
+from otp.wire_tree import WireBackoff
 
 OLD = WireSupervisor(
     "root",
@@ -39,3 +40,9 @@ def test_what_is_below_a_new_supervisor_goes_with_it() -> None:
     new = WireSupervisor("root", (WireSupervisor("s", (WireChild("x"), WireChild("y"))),))
     old = WireSupervisor("root")
     assert [line.path for line in lines(old, new, plan(old, new))] == ["root/s", "root"]
+
+
+def test_of_a_value_with_fields_only_those_that_differ_are_shown() -> None:
+    old, new = (WireSupervisor("r", backoff=WireBackoff(n, 2.0, 9.0, 0.0, 9.0)) for n in (1.0, 2.0))
+    (line, *_) = lines(old, new, plan(old, new))
+    assert line.fields == {"backoff": "initial 1.0 -> 2.0"}
