@@ -107,6 +107,18 @@ def test_a_hung_worker_answers_nothing_and_is_replaced_once_it_is_killed(
     assert [type(report).__name__ for report in seen.reports] == ["ChildExited", "ChildStarted"]
 
 
+def test_a_heartbeat_notices_a_worker_that_hangs(otp_start: Start) -> None:
+    child = otp.ChildSpec("counter", Parent, heartbeat="200ms")
+    node = otp_start(otp.Supervisor("root", max_restarts=3, children=[child]))
+    with (
+        node.expect(otp.ChildExited, "root/counter") as exited,
+        node.expect(otp.ChildStarted, "root/counter"),
+    ):
+        pid = node.hang("counter")
+    assert (exited.report.pid, exited.report.reason.kind) == (pid, "killed")
+    assert node.call("counter", Get()) == 1
+
+
 def test_it_hangs_in_the_middle_of_a_handler_too_and_ends_with_the_test(otp_start: Start) -> None:
     node = otp_start(tree())
     asking = threading.Thread(target=_ask_in_vain, args=(node,))
