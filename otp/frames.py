@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from otp.exporting import Exporting
 from otp.frame_base import Control, Failure
 from otp.lane_frames import (
     DialLane,
@@ -77,21 +78,6 @@ class BootResult(msgspec.Struct, frozen=True):
     """Node to host, once: the tree is up, or what kept it from starting."""
 
     text: str = ""
-
-
-class Exporting(msgspec.Struct, frozen=True):
-    """What an exporter of metrics is told: of which node, by which socket, and where they go.
-
-    `uses`: memory and CPU as well. Not in a PID namespace, where it would take one process for
-    another: rows have the pids outside.
-    """
-
-    node: str
-    control: str
-    listen: str = ""
-    textfile: str = ""
-    interval: float = 15.0
-    uses: bool = True
 
 
 class Boot(msgspec.Struct, frozen=True):

@@ -28,7 +28,8 @@ from otp.checks import check
 from otp.client import Channel, socket_in
 from otp.codec import decode_envelope
 from otp.errors import NotRunning, OtpError, StartError
-from otp.frames import Boot, BootResult, Exporting
+from otp.exporting import Exporting
+from otp.frames import Boot, BootResult
 from otp.handle import Node
 from otp.log_files import remove_logs
 from otp.spec import MetricsSpec, NodeOptions, Supervisor

@@ -20,7 +20,8 @@ import msgspec
 import psutil
 
 from otp.codec import decode_envelope, encode
-from otp.frames import CALL, INFO, MSGPACK, REPLY, Began, Ended, Envelope, Exporting
+from otp.exporting import Exporting
+from otp.frames import CALL, INFO, MSGPACK, REPLY, Began, Ended, Envelope
 from otp.messages import AnyReport, NodeInfo, ProcessInfo, Reason, Subscribe
 from otp.metrics_text import CONTENT_TYPE, Sample, Tally, page
 from otp.page_server import Deliver, PageServer

@@ -11,7 +11,7 @@ import os
 
 import msgspec
 
-from otp.frames import Exporting
+from otp.exporting import Exporting
 from otp.messages import WireChild, WireSupervisor
 from otp.wire_tree import WireCare
 
