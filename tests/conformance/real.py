@@ -174,6 +174,12 @@ class Processes:
                 self._failed(f"alive without a supervisor: {strays}")
         return rests and bool(self._root_result)
 
+    def _all_else_rests(self) -> bool:
+        """Nothing starts or stops but what waits at the gate."""
+        others = [r for r in self._running() if r.shown != self._gate or r.began]
+        calm = all(r.began and not r.told and r.serial not in self._doomed for r in others)
+        return calm and self._shell.quiet
+
     def _running(self) -> list[Running]:
         return list(self._spawner.running.values())
 
@@ -206,12 +212,14 @@ class Processes:
         running = self._alive(step["path"])
         if running is None:
             return lambda: "noproc"
-        self._gate = step.get("gate", "")
-        self._end(running, step["reason"])
-        if not self._gate:
+        if "gate" not in step:
+            self._end(running, step["reason"])
             return lambda: "ok"
+        self._gate = step["gate"]
+        self._end(running, step["reason"])
         self._until(lambda: self._open_gate is not None, f"a start blocks at {self._gate}")
         results = [self._act_at_gate(call) for call in step["calls"]]
+        self._until(self._all_else_rests, "all rests that does not wait for the gate")
         release, self._open_gate = self._open_gate, None
         assert release is not None
         release()
