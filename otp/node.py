@@ -283,8 +283,8 @@ class Node:
         self._leave()
 
     def _leave(self) -> None:
-        """The tree is down: what was said last is written, and the node ends."""
-        self._leaving = self._logs.capturing and self._own is not None
+        """The tree is down: what was said last is written and delivered, and the node ends."""
+        self._leaving = self._own is not None
         if self._leaving and self._own is not None:
             self._shell.shutdown(self._own)
         else:

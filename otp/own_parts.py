@@ -17,6 +17,8 @@ from otp.wire_tree import WireCare
 
 MAILROOM_RESTARTS_MAX, MAILROOM_RESTARTS_SECONDS = 20, 10.0
 """The budget of the node's own parts, apart from the user's tree."""
+MAILROOM_SHUTDOWN_SECONDS = 1.0
+"""A mailroom that ends has something to deliver: that a server is down, to those who called it."""
 LOGGER_SHUTDOWN_SECONDS = 3.0
 """A logger ends last, and has the time to write what it has read."""
 METRICS_RESTARTS_MAX, METRICS_RESTARTS_SECONDS = 5, 60.0
@@ -29,7 +31,7 @@ def own_parts(heartbeat: float, metrics: Exporting | None, *, logger: bool) -> W
     There is a `logger` only where what children write is captured.
     """
     care = WireCare(heartbeat=heartbeat)
-    mailroom = WireChild("mailroom", kind="mailroom", care=care)
+    mailroom = WireChild("mailroom", kind="mailroom", care=care, shutdown=MAILROOM_SHUTDOWN_SECONDS)
     children: list[WireChild | WireSupervisor] = [mailroom]
     if logger:
         first = WireChild("logger", kind="logger", care=care, shutdown=LOGGER_SHUTDOWN_SECONDS)

@@ -50,6 +50,7 @@ class Unit:
         self.last_exit: dict[str, str] = {}
         self.exit_codes: dict[int, int] = {}
         self.delays: dict[int, float] = {}
+        self.cut_off = False
         self.started_at = time.time()
 
     def forget_strangers(self) -> None:
@@ -216,6 +217,9 @@ class Shell:
     def _start(self, unit: Unit, start: s.Start) -> None:
         spec = start.child.payload
         path, address = unit.below(start.label or start.child.id)
+        if unit.cut_off:
+            self._inbox.append((unit, s.StartFailed(start.key, m.KILLED)))
+            return
         if isinstance(spec, WireSupervisor):
             inner = self._new_unit(spec, path, address)
             inner.parent, inner.key = unit, start.key
@@ -232,27 +236,54 @@ class Shell:
 
     def _stop(self, unit: Unit, key: int, shutdown: float | str) -> None:
         if key in unit.units:
-            # A sub-supervisor stops its own children first, by their own shutdown times.
-            self._inbox.append((unit.units[key], s.Shutdown(m.SHUTDOWN)))
+            self._stop_unit(unit.units[key], shutdown)
         elif key in unit.processes:
             self._spawner.stop(unit.processes[key], shutdown)
+
+    def _stop_unit(self, unit: Unit, shutdown: float | str) -> None:
+        """A sub-supervisor stops its own children first, by their own shutdown times; what it has
+        not stopped by its own is killed with it, as the links of OTP would see to."""
+        if shutdown == "brutal_kill":
+            self._cut_off(unit)
+            return
+        self._inbox.append((unit, s.Shutdown(m.SHUTDOWN)))
+        if isinstance(shutdown, (int, float)):
+            self._later(float(shutdown), lambda: self._cut_off(unit))
+
+    def _cut_off(self, unit: Unit) -> None:
+        if unit.machine.gone:
+            return
+        unit.cut_off = True
+        self.feed(unit, s.Shutdown(m.KILLED))
+        for running in list(unit.processes.values()):
+            self._spawner.stop(running, "brutal_kill")
+        for inner in list(unit.units.values()):
+            self._cut_off(inner)
 
     def _delay(self, unit: Unit, delay: s.Delay) -> None:
         seconds = jittered(delay.seconds, delay.jitter, random.random())
         due = time.time() + seconds
 
         def over() -> None:
-            self._timers.discard(timer)
             if unit.delays.get(delay.key) == due:
                 del unit.delays[delay.key]
             self.feed(unit, delay.input)
 
-        timer = self._reactor.after(seconds, over)
-        self._timers.add(timer)
+        self._later(seconds, over)
         unit.delays[delay.key] = due
         text = unit.budget(delay.id) if delay.gave_up else "backoff"
         path = unit.below(delay.id)[0]
         self._owner.report(m.RestartDelayed(path, time.time(), seconds, text))
+
+    def _later(self, seconds: float, then: Callable[[], None]) -> None:
+        """Unless everything is gone by then."""
+
+        def due() -> None:
+            self._timers.discard(timer)
+            then()
+
+        timer = self._reactor.after(seconds, due)
+        self._timers.add(timer)
 
     def _essential_ended(self, unit: Unit, ended: s.Essential) -> None:
         code = unit.exit_codes.pop(ended.key, EXIT_FAILURE)
@@ -267,7 +298,7 @@ class Shell:
             self._inbox.append((unit.parent, s.Started(unit.key, unit.process)))
 
     def _gone(self, unit: Unit, gone: s.Gone) -> None:
-        reason, error = gone.reason, gone.error
+        reason, error = m.KILLED if unit.cut_off else gone.reason, gone.error
         self._owner.unit_gone(unit, reason)
         if unit.parent is None:
             self._owner.root_gone(unit, reason, error)

@@ -145,6 +145,27 @@ def test_a_terminate_that_fails_is_why_a_worker_ended(
     assert not exited.report.restart
 
 
+@pytest.mark.parametrize("shutdown", [0.2, "brutal_kill"])
+def test_a_supervisor_that_does_not_stop_in_time_is_killed_with_all_below(
+    otp_start: Start, tmp_path: Path, shutdown: float | str
+) -> None:
+    def deaf(name: str) -> otp.ChildSpec:
+        file = {"file": str(tmp_path / name)}
+        return otp.ChildSpec(name, odd.ignores_sigterm, args=file, shutdown="infinity")
+
+    inner = otp.Supervisor("inner", children=[deaf("b"), deaf("c")])
+    node = otp_start(tree(otp.Supervisor("pool", [deaf("a"), inner], shutdown=shutdown)))
+    eventually(lambda: all((tmp_path / name).exists() for name in "abc"))
+    pids = [row(node, f"root/pool/{path}").pid for path in ("a", "inner/b", "inner/c")]
+    node.terminate_child("/", "pool")
+    assert not any(psutil.pid_exists(pid) for pid in pids)  # it is answered when all are gone
+    assert node.which_children()[0].state == "undefined"
+    with node.expect(otp.ChildStarted, "root/pool"):
+        node.restart_child("/", "pool")
+    assert row(node, "root/pool/inner/c").state == "running"
+    node.terminate_child("/", "pool")
+
+
 def test_brutal_kill(otp_start: Start) -> None:
     node = otp_start(tree(otp.ChildSpec("c", w.Counter, shutdown="brutal_kill")))
     with node.expect(otp.ChildExited, "root/c") as exited:
