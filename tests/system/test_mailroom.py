@@ -182,7 +182,7 @@ def test_strangers_are_reported_but_not_each_of_them(otp_start: Start, tmp_path:
     ):
         Client(("127.0.0.1", port), authkey=b"not the key")
     assert (rejected.report.count, rejected.report.text) == (1, "wrong authkey")
-    with pytest.raises(TimeoutError), node.expect(otp.StrangerRejected, timeout=1.5):
+    with pytest.raises(TimeoutError), node.expect(otp.StrangerRejected, timeout=0.5):
         for _ in range(50):
             with Raw(("127.0.0.1", port)) as raw:
                 raw.sock.sendall(b"\x7f\xff\xff\xff")

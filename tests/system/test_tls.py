@@ -142,7 +142,7 @@ def noise(address: str, data: bytes) -> Raw:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\x00\x00\x00\x03abc", b"\x16\x03\x01\xff\xff" + bytes(3000), b"GET / HTTP/1.1\r\n\r\n"],
+    [b"\x00\x00\x00\x03abc", b"\x16\x03\x01\xff\xff" + bytes(3000), b"GET / HTTP/1.1\r\n\r\n"],
 )
 def test_one_who_speaks_no_tls_is_closed_in_time_and_reported(
     cluster: Cluster, data: bytes
