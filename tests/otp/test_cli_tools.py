@@ -40,7 +40,7 @@ def test_what_check_will_not_take_is_told(otp_main: Command, project: Path) -> N
     conf = project / "s.conf"
     conf.write_text("[program:a]\ncommand=a\nstopsignal=NOPE\n")
     done = otp_main("import", "s.conf")
-    assert (done.returncode, "to be put right: : 'SIGNOPE' is not a signal" in done.stderr) == (
+    assert (done.returncode, ": 'SIGNOPE' is not a signal" in done.stderr) == (
         1,
         True,
     )
