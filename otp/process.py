@@ -87,24 +87,23 @@ class Process(Tying):
 
     # ------------------------------------------------------------ sending
 
-    def post(self, kind: int, to: str, ref: int, body: bytes, **more: Any) -> None:
+    def post(
+        self,
+        kind: int,
+        to: str,
+        ref: int,
+        body: bytes,
+        *,
+        codec: int = MSGPACK,
+        ttl: int = 0,
+        until: float | None = None,
+    ) -> None:
         """Queue one frame; it is written when the handler is done, or before waiting."""
         if to == PROBE:  # the node itself had asked
             return self.report(Answered(ref, "" if kind == REPLY else decode_failure(body).text))
-        if self.lanes.owed and self.lanes.answer(kind, to, ref, body, more.get("codec", MSGPACK)):
+        if self.lanes.owed and self.lanes.answer(kind, to, ref, body, codec):
             return
-        envelope = Envelope(
-            kind=kind,
-            to=to,
-            frm=self.pid,
-            ref=ref,
-            ttl=more.get("ttl", 0),
-            hops=0,
-            codec=more.get("codec", MSGPACK),
-            via="",
-            body=body,
-        )
-        self.post_raw(encode(envelope), to, more.get("until"))
+        self.post_raw(encode(Envelope(kind, to, self.pid, ref, ttl, 0, codec, "", body)), to, until)
 
     def post_raw(self, frame: bytes, to: str, until: float | None = None) -> None:
         """Queue an encoded envelope. Raises Overloaded while the mailroom is away for long."""
