@@ -133,6 +133,9 @@ class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
     to the node's own streams, and nothing is captured. Lines are also kept in files in `dir` (by
     default in the run directory, gone with it), one for each child, rotated at `max_bytes`; of
     each there are `files` in all, 0 for none.
+
+    A worker's `logging` needs no more than `logging.basicConfig(format="%(levelname)s %(name)s:
+    %(message)s")` in its `__init__`: its path, the time and the node are added to every line.
     """
 
     output: Output = "auto"

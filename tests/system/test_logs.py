@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -121,13 +122,16 @@ def test_workers_and_what_they_start_are_captured_too(otp_start: Start, tmp_path
     node = start(otp_start, tmp_path, tree(otp.ChildSpec("talks", talks)))
     kept = Kept(tmp_path)
     eventually(lambda: len(kept.texts("root/talks")) >= 4)
-    assert set(kept.texts("root/talks")) == {"by print", "by stderr", "by a program", "a daemon"}
+    spoken = {"by print", "by stderr", "by a program", "a daemon", "WARNING shop: by logging"}
+    eventually(lambda: set(kept.texts("root/talks")) == spoken)
     assert row(node, "root/talks").state == "running"
 
 
 def talks() -> None:
     print("by print")
     print("by stderr", file=sys.stderr)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("shop").warning("by logging")
     os.system("echo by a program; (setsid sh -c 'sleep 0.05; echo a daemon' &)")
     os.read(os.pipe()[0], 1)
 
