@@ -14,6 +14,7 @@ import pytest
 
 from tests.conformance.__main__ import main
 from tests.conformance.compare import run
+from tests.conformance.invent import as_line, invented
 from tests.conformance.judge import judge, side_by_side
 from tests.conformance.real import Processes
 from tests.conformance.scenario import Scenario, load
@@ -24,6 +25,7 @@ CORPUS = Path(__file__).resolve().parents[3] / "shared" / "conformance"
 # Those with random trees and those that wait for seconds run in .ci/run.
 LEFT_OUT = {"random", "window"}
 AT_LEAST = 150
+INVENTED = 20
 FIRST: dict[str, Any] = {
     "id": "first",
     "class": "here",
@@ -66,6 +68,12 @@ def test_recorded_scenarios_on_processes() -> None:
     ]
     assert len(scenarios) > AT_LEAST
     assert [v.failure for v in side_by_side(scenarios, jobs=3) if v.failure] == []
+
+
+@pytest.mark.parametrize("seed", range(INVENTED))
+def test_processes_do_what_the_state_machine_does(seed: int, world: Processes) -> None:
+    scenario = invented(seed)
+    assert run(scenario, world) == "", as_line(scenario)
 
 
 def test_what_differs_is_shown_and_the_next_scenario_runs(
