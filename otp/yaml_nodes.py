@@ -46,7 +46,8 @@ _CONSTANTS: dict[str, Any] = {
 }
 _INT = re.compile(r"-?(0|[1-9][0-9]{0,299})")
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
-_VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-)([^}]{0,999}))?\}|\$\{")
+# Possessive (`+` after a quantifier): where no `}` comes, nothing is tried again.
+_VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*+)(?:(:-)([^}]{0,999}+))?\}|\$\{")
 _UNPRINTABLE = re.compile(
     "[^\x09\x0a\x0d\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 )
