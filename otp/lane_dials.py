@@ -107,7 +107,8 @@ class Dial:
             self._reactor.forget(self.channel)
         if failure is not None and self._outgoing is not None:
             self._outgoing.give_up()
-            self._outgoing.channel.close()
+            if self.channel is not None:
+                self.channel.close()
         self._done(self, pid, failure)
 
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 from otp.approach import HANDSHAKE_SECONDS_MAX, Approach
 from otp.codec import decode_envelope, encode
 from otp.frames import HELLO, MSGPACK, Envelope
+from otp.lookup import Lookup, is_numeric
 from otp.ports import Port
 from otp.reactor import Reactor, Timer
-from otp.transport import FrameSocket, ProtocolError, tcp
+from otp.transport import FrameSocket, ProtocolError, split
 
 if TYPE_CHECKING:  # without certificates nobody pays for `ssl`
     from otp.tls import Tls
@@ -38,13 +39,14 @@ def hello(frm: str, to: str, listen: str = "") -> bytes:
     return encode(Envelope(HELLO, to, frm, 0, 0, 0, MSGPACK, "", listen.encode()))
 
 
-def dial(address: str) -> socket.socket:
-    """A TCP connection in the making. Raises OSError, ValueError for what is no address."""
-    sock, where = tcp(address)
+def dial(host: str, port: int) -> socket.socket:
+    """A TCP connection in the making, to an IP address. Raises OSError, OverflowError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         keep_alive(sock)
         sock.setblocking(False)
-        sock.connect(where)
+        sock.connect((host, port))
     except BlockingIOError:
         pass  # under way; the handshake's first frame, or an error, will tell
     except BaseException:
@@ -100,13 +102,39 @@ class Outgoing:
         done: Callable[[str], None],
     ) -> None:
         self._reactor, self._name, self._address, self._done = reactor, name, address, done
+        self._authkey, self._tls = authkey, tls
         self._deadline: Timer | None = None
+        self._approach: Approach | None = None
+        self._lookup: Lookup | None = None
         self._over = False
+        host, port = split(address)
+        if is_numeric(host):
+            self._dial(host, port)
+        else:
+            self._deadline = reactor.after(HANDSHAKE_SECONDS_MAX, self._unknown)
+            self._lookup = Lookup(reactor, host, lambda found: self._found(found, port))
+
+    def _found(self, host: str, port: int) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        try:
+            if not host:
+                raise OSError
+            self._dial(host, port)
+        except (OSError, OverflowError):
+            self._unknown()
+        else:
+            self.begin()
+
+    def _unknown(self) -> None:
+        self._finish(f"no address is found for {self._address}")
+
+    def _dial(self, host: str, port: int) -> None:
         self._approach = Approach(
-            reactor,
-            dial(address),
-            authkey=authkey,
-            tls=tls,
+            self._reactor,
+            dial(host, port),
+            authkey=self._authkey,
+            tls=self._tls,
             accepting=False,
             done=self._approached,
         )
@@ -114,13 +142,15 @@ class Outgoing:
 
     def begin(self) -> None:
         """Go: `done` may be called before this returns."""
-        self._approach.begin()
+        if self._approach is not None:
+            self._approach.begin()
 
     def give_up(self) -> None:
         """Close it; `done` is not called any more."""
         if not self._over:
             self._over = True
-            self._approach.finish("given up")
+            if self._approach is not None:
+                self._approach.finish("given up")
             self._close()
 
     def _approached(self, approach: Approach, problem: str) -> None:
@@ -168,8 +198,12 @@ class Outgoing:
         self._reactor.forget(self.channel)
 
     def _close(self) -> None:
-        if self.channel.fileno() >= 0:
-            self._forget()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._lookup is not None:
+            self._lookup.cancel()
+        if self._approach is not None and self.channel.fileno() >= 0:
+            self._reactor.forget(self.channel)
             self.channel.close()
 
 

@@ -223,24 +223,20 @@ def receive_fds(sock: socket.socket, size: int) -> tuple[bytes, list[int]]:
     return data, fds
 
 
-def tcp(address: str) -> tuple[socket.socket, tuple[str, int]]:
-    """A fresh TCP socket of the right family for "host:port" ("[::1]:7000"), and where that is.
-
-    Raises ValueError for what is no address.
-    """
+def split(address: str) -> tuple[str, int]:
+    """Host and port of "host:port" ("[::1]:7000" too). Raises ValueError for what is neither."""
     host, _, port = address.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    where = (bare, int(port))
-    family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-    return socket.socket(family, socket.SOCK_STREAM), where
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def listen(address: str, backlog: int) -> socket.socket:
     """A listening TCP socket at "host:port". OSErrors say where."""
-    sock, where = tcp(address)
+    host, port = split(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind(where)
+        sock.bind((host, port))
         sock.listen(backlog)
     except OSError as error:
         sock.close()

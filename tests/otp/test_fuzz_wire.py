@@ -134,7 +134,7 @@ class Dialled(Outgoing):
 
     def __init__(self, reactor: Reactor, sock: socket.socket, ended: list[str]) -> None:
         self._reactor, self._name, self._address, self._done = reactor, "b", "b:1", ended.append
-        self._deadline, self._over = None, False
+        self._deadline, self._lookup, self._over = None, None, False
         self._approach = Approach(
             reactor, sock, authkey=KEY, tls=None, accepting=False, done=self._approached
         )
@@ -148,7 +148,9 @@ def test_one_who_is_dialled_may_say_what_it_wants(data: bytes, size: int) -> Non
 
     def begin(reactor: Reactor, sock: socket.socket, ended: list[str]) -> None:
         made.append(Dialled(reactor, sock, ended))
-        made[0]._approach.finish("")
+        approach = made[0]._approach
+        assert approach is not None
+        approach.finish("")
 
     assert talk(data, size, begin) != ["it hangs"]
     made[0].channel.close()  # it may have guessed our hello

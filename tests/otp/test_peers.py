@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from otp import peers
+from otp import lookup, peers
 from otp.approach import HANDSHAKE_SECONDS_MAX, SILENT, Approach
 from otp.codec import decode_envelope, encode
 from otp.frames import CALL, HELLO, MSGPACK, Envelope, Serve
@@ -141,6 +142,34 @@ def test_a_node_of_another_name_is_not_the_one_that_was_meant(world: World) -> N
 def test_an_address_that_is_none_is_down(world: World, address: str) -> None:
     assert world.peer(address=address or "no port").queue(*call()) == "down"
     assert world.lost == []
+
+
+def test_a_name_is_looked_up_without_holding_anybody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = world.door.getsockname()[1]
+    peer = world.peer(address=f"localhost:{port}")
+    assert peer.queue(*call(1)) == ""
+    world.until(lambda: world.up)
+    resolving, never = threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> list[object]:
+        resolving.set()
+        never.wait(SECONDS_MAX)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    other = world.peer(address=f"slow.example:{port}")
+    other.queue(*call(2))
+    assert resolving.wait(SECONDS_MAX)
+    world.reactor.time += HANDSHAKE_SECONDS_MAX
+    world.until(lambda: world.lost)
+    never.set()
+    for thread in threading.enumerate():
+        if thread.name == lookup.__name__:
+            thread.join(SECONDS_MAX)
+    assert world.lost == [(f"no address is found for slow.example:{port}", [2])]
+    assert peer.fail("the end")
 
 
 def test_nobody_listening_is_tried_again_after_a_pause_that_grows(world: World) -> None:
