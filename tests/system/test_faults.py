@@ -193,8 +193,8 @@ def test_reports_looked_out_for_come_from_the_node_itself(otp_start: Start) -> N
         with node.expect_none(otp.ChildExited), node.expect(otp.ChildStarted, "root/counter"):
             node.kill("counter")
     with node.expect(otp.ChildStarted, "root/counter", count=2) as started:
-        node.kill("counter")
-        eventually(lambda: node.call("counter", Get()), ignoring=(otp.OtpError,))
+        killed = node.kill("counter")
+        eventually(lambda: node.call("counter", Pids())[0] != killed, ignoring=(otp.OtpError,))
         node.crash("counter")
     assert [report.restarts for report in started.reports] == [2, 3]
 
