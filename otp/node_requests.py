@@ -27,6 +27,8 @@ from otp.spawner import Spawner
 from otp.supervisor import Shell, Unit
 from otp.zygote import kill_quietly
 
+OWN = ("mailroom", "logger", "metrics")
+
 
 class Owner(Protocol):
     """What requests need of their node."""
@@ -109,7 +111,8 @@ class Requests:
             kill_quietly(pid, number)
             responder.reply(pid)
             return
-        for running in self._spawner.running.values():
+        # A child that is named as a part of the node is goes before it.
+        for running in sorted(self._spawner.running.values(), key=lambda r: r.child.kind in OWN):
             named = {running.path, running.child.name, running.process} - {""}
             if path in named and running.os_pid:
                 self._spawner.kill(running, number)

@@ -119,7 +119,9 @@ def test_the_files_of_a_run_go_with_it(otp_start: Start) -> None:
 
 
 def test_workers_and_what_they_start_are_captured_too(otp_start: Start, tmp_path: Path) -> None:
-    node = start(otp_start, tmp_path, tree(otp.ChildSpec("talks", talks)))
+    talker, namesake = otp.ChildSpec("talks", talks), otp.ChildSpec("logger", w.Counter)
+    node = start(otp_start, tmp_path, tree(talker, namesake))
+    assert node.kill("logger", signal=0) == node.call("logger", w.Pid())
     kept = Kept(tmp_path)
     eventually(lambda: len(kept.texts("root/talks")) >= 4)
     spoken = {"by print", "by stderr", "by a program", "a daemon", "WARNING shop: by logging"}
