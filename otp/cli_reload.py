@@ -30,13 +30,14 @@ from otp.errors import Disconnected, OtpError, Problem, SpecError
 from otp.handle import Control
 from otp.messages import Declared, GetDeclared, Reload, Reloaded, WireSupervisor
 from otp.reload import digest
+from otp.replicas import expanded
 from otp.spec import NodeOptions, Supervisor
 
 
 class _Difference(msgspec.Struct):
-    """What a node runs, what it is to run, and what lies between."""
+    """What a node was told to run, what it is to run, and what lies between."""
 
-    old: WireSupervisor
+    declared: WireSupervisor
     new: WireSupervisor
     lines: list[Line]
     notes: list[str]
@@ -81,7 +82,7 @@ def _reload(arguments: argparse.Namespace) -> int:
 
 def _reloaded(control: Control, found: _Difference, seconds: float) -> Reloaded:
     try:
-        done: Reloaded = control.ask(Reload(found.new, digest(found.old)), timeout=seconds)
+        done: Reloaded = control.ask(Reload(found.new, digest(found.declared)), timeout=seconds)
         return done
     except Disconnected as error:
         raise OtpError("the node ended meanwhile") from error
@@ -100,13 +101,14 @@ def _node_of(arguments: argparse.Namespace, tree: Supervisor) -> Control:
 
 def _difference(control: Control, tree: Supervisor) -> _Difference:
     declared: Declared = control.ask(GetDeclared(), timeout=ANSWER_SECONDS_MAX)
-    new = align(declared.tree, wire.tree(tree))
+    old = expanded(declared.tree)
+    new = align(old, expanded(wire.tree(tree)))
     try:
-        changes = plan(declared.tree, new)
+        changes = plan(old, new)
     except ValueError as error:
         text = f"{error}; `otp stop` the node and `otp run` the file"
         raise SpecError([Problem(text)]) from None
-    shown = difference_view.lines(declared.tree, new, changes)
+    shown = difference_view.lines(old, new, changes)
     return _Difference(declared.tree, new, shown, _notes(declared, tree.node))
 
 

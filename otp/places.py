@@ -1,7 +1,7 @@
 """Which process or supervisor of a node a person means by a path. Pure.
 
 A path is as `otp tree` shows it (`root/pool/w1`), or an address: the path below the root
-(`pool/w1`), or the pid of the runtime (`<...>`).
+(`pool/w1`) or a name that it has, or the pid of the runtime (`<...>`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def find(rows: Sequence[ProcessInfo], path: str) -> Place:
     root = root_of(rows)
     for row in rows:
         below = row.path.partition("/")[2] if row.path.startswith(f"{root.path}/") else ""
-        if wanted in {row.path, row.process, below} - {""} or (wanted == "/" and row is root):
+        named = {row.path, row.process, row.name, below} - {""}
+        if wanted in named or (wanted == "/" and row is root):
             return _place(rows, row, root)
     known = [name for row in rows for name in (row.path, row.path.partition("/")[2]) if name]
     guess = did_you_mean(path, known)

@@ -18,6 +18,7 @@ from otp.codec import encode
 from otp.difference import Add, AnyChange, Path, Remove, Replace, apply, plan, spec_at
 from otp.frames import Failure
 from otp.messages import Reloaded, RestartChild, TerminateChild, WireSupervisor
+from otp.replicas import expanded
 from otp.supervisor import Unit, as_child, as_flags
 
 Answered = Any
@@ -46,7 +47,9 @@ class Reloading:
         self, owner: Owner, new: WireSupervisor, finished: Callable[[Reloaded], None]
     ) -> None:
         self._owner, self._finished = owner, finished
-        self._changes = plan(owner.declared, new)
+        old = expanded(owner.declared)
+        self._changes = plan(old, new)
+        owner.declared = old  # the same, with the members of groups, which change one by one
         self._done = 0
         self._steps = self._run()
         self._answers: deque[Answered] = deque()

@@ -68,6 +68,21 @@ def group(child: WireChild, parent: WireSupervisor | None) -> WireSupervisor:
     )
 
 
+def expanded(tree: WireSupervisor) -> WireSupervisor:
+    """The same tree with the supervisor of each group written out."""
+    return msgspec.structs.replace(
+        tree, children=tuple(_expanded(child, tree) for child in tree.children)
+    )
+
+
+def _expanded(
+    child: WireChild | WireSupervisor, parent: WireSupervisor
+) -> WireChild | WireSupervisor:
+    if isinstance(child, WireSupervisor):
+        return expanded(child)
+    return group(child, parent) if child.replicas else child
+
+
 def _one(child: WireChild, index: int) -> WireChild:
     env = {**child.env, INDEX: str(index), COUNT: str(child.replicas)}
     return msgspec.structs.replace(

@@ -147,6 +147,28 @@ def test_what_programs_have_added_stays(node: otp.Node, otp_main: Command) -> No
     assert list(pids(node))[-1] == "root/pool/added"
 
 
+def test_a_group_grows_member_by_member(node: otp.Node, otp_main: Command, project: Path) -> None:
+    group = "  - {id: g, command: [sleep, '60'], replicas: %d}\n"
+    for text in (OLD + group % 2, OLD.replace("id: root", "id: root\nmax_restarts: 8") + group % 2):
+        write(project, more_yaml=text)
+        assert otp_main("reload", "more.yaml").returncode == 0
+        before = pids(node)
+    assert {"root/g/0", "root/g/1"} <= before.keys()
+    write(project, more_yaml=OLD + group % 3)
+    found = json.loads(otp_main("diff", "more.yaml", "--json").stdout)["changes"]
+    assert [(line["path"], line["change"]) for line in found] == [
+        ("root", "flags"),
+        ("root/g", "flags"),
+        ("root/g/0", "restart"),  # it knows how many there are
+        ("root/g/1", "restart"),
+        ("root/g/2", "add"),
+    ]
+    assert otp_main("reload", "more.yaml").returncode == 0
+    after = pids(node)
+    assert list(after)[-4:] == ["root/g", "root/g/0", "root/g/1", "root/g/2"]
+    assert otp_main("diff", "more.yaml").returncode == 0
+
+
 def test_a_supervisor_that_does_not_run_is_told_at_its_next_start(
     node: otp.Node, otp_main: Command
 ) -> None:
@@ -156,21 +178,21 @@ def test_a_supervisor_that_does_not_run_is_told_at_its_next_start(
     assert list(pids(node))[-3:] == ["root/pool/w2", "root/pool/w3", "root/pool/w1"]
 
 
-@pytest.mark.parametrize(
-    ("text", "code", "message"),
-    [
-        ("id: root\nchild: []\n", 2, "bad.yaml:2:1: 'child' is not a key of a supervisor"),
-        ("id: other\n", 2, "the root is 'root' there and 'other' here: it is another tree"),
-        ("id: root\nname: n\n", 2, "the name of the root, or whether it is simple_one_for_one, c"),
-    ],
-)
+WRONG = [
+    ("id: root\nchild: []\n", 2, "bad.yaml:2:1: 'child' is not a key of a supervisor"),
+    ("id: other\n", 2, "the root is 'root' there and 'other' here: it is another tree"),
+    ("id: root\nname: n\n", 2, "the name of the root, or whether it is simple_one_for_one, c"),
+]
+
+
 def test_a_file_that_cannot_be_reloaded_changes_nothing(
-    text: str, code: int, message: str, node: otp.Node, otp_main: Command, project: Path
+    node: otp.Node, otp_main: Command, project: Path
 ) -> None:
-    write(project, bad_yaml=text)
     before = pids(node)
-    for command in ("diff", "reload"):
-        is_one_line(otp_main(command, "bad.yaml"), code, message)
+    for text, code, message in WRONG:
+        write(project, bad_yaml=text)
+        for command in ("diff", "reload"):
+            is_one_line(otp_main(command, "bad.yaml"), code, message)
     assert pids(node) == before
 
 
