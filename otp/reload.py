@@ -112,6 +112,7 @@ class Reloading:
         answer = yield path, RestartChild(id)
         if not isinstance(answer, Failure) or _word(answer) == "noproc":
             return
+        self._owner.declared = before  # also if there is nobody left to be told
         was_there = any(child.id == id for child in spec_at(before, path).children)
         yield from self._declare(path, before, fresh=id if was_there else "")
         left = "it is stopped, as it was declared before" if was_there else "nothing is left of it"
@@ -126,7 +127,9 @@ class Reloading:
             new = (fresh,) if fresh and here == path else ()
             children = tuple(as_child(child, spec) for child in spec.children)
             answer = yield here, Amend(as_flags(spec), children, new)
-            if isinstance(answer, Failure) and (_word(answer) != "noproc" or not here):
+            if isinstance(answer, Failure) and not here and _word(answer) == "noproc":
+                raise _Failed("the tree has ended, or was started again, meanwhile")
+            if isinstance(answer, Failure) and _word(answer) != "noproc":
                 raise _Failed(f"{self._shown(here)} does not take it: {answer.text}")
             if (unit := self._owner.unit_at("/".join(here) or "/")) is not None:
                 unit.spec = spec

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,9 @@ def test_what_a_file_says_of_the_node_itself_is_told_to_have_no_effect(
     assert done.stderr.startswith("otp diff: node.preload is another in the file: it takes effect")
 
 
-def test_one_at_a_time(node: otp.StartedNode, otp_main: Command, project: Path) -> None:
+@pytest.fixture
+def reloading(node: otp.Node, project: Path) -> Iterator[subprocess.Popen[str]]:
+    """A reload that waits for a child that never says that it is ready."""
     slow = '{id: slow, command: [sleep, "60"], ready: notify}'
     write(project, slow_yaml=f"{OLD}  - {slow}\n")
     with subprocess.Popen(
@@ -215,11 +218,34 @@ def test_one_at_a_time(node: otp.StartedNode, otp_main: Command, project: Path) 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    ) as waiting:
+    ) as process:
         eventually(lambda: node.processes()[-1].state in ("starting", "unready"))
-        done = otp_main("reload", "new.yaml")
-        assert (done.returncode, "another reload is under way" in done.stderr) == (1, True)
-        node.stop()
-        assert waiting.wait(programs.SECONDS_MAX) == 1
-        assert waiting.stderr is not None
-        assert waiting.stderr.read().count("\n") == 1
+        yield process
+        process.kill()
+
+
+def failed(process: subprocess.Popen[str]) -> str:
+    """What it says at its end."""
+    assert process.wait(programs.SECONDS_MAX) == 1
+    assert process.stderr is not None
+    return process.stderr.read()
+
+
+def test_one_at_a_time(
+    reloading: subprocess.Popen[str], node: otp.StartedNode, otp_main: Command
+) -> None:
+    done = otp_main("reload", "new.yaml")
+    assert (done.returncode, "another reload is under way" in done.stderr) == (1, True)
+    node.stop()
+    assert failed(reloading).count("\n") == 1
+
+
+def test_a_zygote_that_dies_meanwhile_takes_no_half_of_it_along(
+    reloading: subprocess.Popen[str], node: otp.StartedNode, otp_main: Command
+) -> None:
+    """What had not started is not declared: the tree comes back without it."""
+    with node.expect(otp.ChildStarted, "root/pool"):
+        node.kill("zygote")
+    assert "the tree has ended, or was started again, meanwhile" in failed(reloading)
+    assert list(pids(node))[-1] == "root/pool/w2"
+    assert otp_main("diff", "old.yaml").returncode == 0
