@@ -39,6 +39,9 @@ def from_procfile(text: str, *, has_env: bool = False) -> Imported:
         if matched is None:
             found.warnings.append(f"line {number} is not of the form `name: command`: left out")
             continue
+        if "\0" in line:
+            found.warnings.append(f"line {number} holds a zero byte: left out")
+            continue
         _add(found, matched[1], matched[2], has_env)
     assert root.children is not None
     if not root.children:

@@ -52,6 +52,7 @@ class State(msgspec.Struct):
     place: int = 0
     filter: str = ""
     mode: Mode = "list"
+    asked: str = ""
     message: str = ""
     tail: str = ""
     tailed: list[str] = []
@@ -129,8 +130,9 @@ def press(state: State, key: str) -> Act | None:
         return None
     if state.mode in ("kill", "stop"):
         deed, state.mode = state.mode, "list"
+        # The selection may have moved meanwhile: a yes is for the one that was asked about.
         if key == "y":
-            return Act(deed, state.selected)
+            return Act(deed, state.asked)
         state.message = f"not {'killed' if deed == 'kill' else 'stopped'}"
         return None
     return _in_list(state, key)
@@ -142,7 +144,7 @@ def _in_list(state: State, key: str) -> Act | None:
     if key == "k" and state.type in ("supervisor", "node"):
         state.message = f"{state.selected} is a {state.type}: kill one of its children"
     elif key in ASKED and state.selected:
-        state.mode = ASKED[key]
+        state.mode, state.asked = ASKED[key], state.selected
     elif key in DEEDS and state.selected:
         return Act(DEEDS[key], state.selected)
     elif key in MOVES or key in ENDS:

@@ -71,7 +71,7 @@ def _title(state: State, columns: int, now: float) -> Line:
 
 def _foot(state: State, columns: int) -> list[Line]:
     """A line for what is said or asked, and one for the keys."""
-    path, style = state.selected, "bold"
+    path, style = state.asked, "bold"
     said = state.message
     if state.mode == "filter":
         said = f"filter: {state.filter}_   (enter: keep, escape: all)"

@@ -119,6 +119,15 @@ def test_a_log_is_shown_and_put_away() -> None:
     assert on.tail == ""
 
 
+def test_a_yes_is_for_the_one_that_was_asked_about() -> None:
+    on = state()
+    typed(on, "down", "down", "s")
+    asked = on.selected
+    on.take(Snapshot(2.0, tuple(row for row in ROWS if row.path != asked)))
+    assert on.selected != asked
+    assert press(on, "y") == Act("stop", asked)
+
+
 KEYS = st.sampled_from(
     ["up", "down", "pageup", "end", "enter", "escape", "backspace", *"rsSkylt/qx"]
 )
