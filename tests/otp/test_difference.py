@@ -124,13 +124,13 @@ def families(depth: int) -> st.SearchStrategy[tuple[Any, ...]]:
 TREES = supervisors("root", 2)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TREES, TREES)
 def test_a_plan_carried_out_is_the_new_tree(old: WireSupervisor, new: WireSupervisor) -> None:
     assert reduce(apply, plan(old, new), old) == new
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(TREES, TREES)
 def test_what_is_equal_is_not_touched(old: WireSupervisor, new: WireSupervisor) -> None:
     """Nor is anything started or stopped for what only its supervisor has to know."""
