@@ -108,15 +108,22 @@ def _run(spawn: Spawn, fds: list[int], parent: int) -> int:
     if spawn.role in ("program", "probe"):
         return execute(spawn, control, parent)
     gc.enable()
-    faults.arm()
+    woken = faults.arm()
     if spawn.role == "metrics":
         return int(find(OWN["metrics"])(control, spawn.child.payload))
     if spawn.role in OWN:
         return int(find(OWN[spawn.role])(control))
-    return work(spawn, control, socket.socket(fileno=fds[1]), parent=parent)
+    return work(spawn, control, socket.socket(fileno=fds[1]), parent=parent, woken=woken)
 
 
-def work(spawn: Spawn, control: socket.socket, mail: socket.socket, *, parent: int) -> int:
+def work(
+    spawn: Spawn,
+    control: socket.socket,
+    mail: socket.socket,
+    *,
+    parent: int,
+    woken: int | None = None,
+) -> int:
     """Run a worker to its end; the reason goes to the node before the process does."""
     process = Process(
         Pid(spawn.process),
@@ -125,6 +132,8 @@ def work(spawn: Spawn, control: socket.socket, mail: socket.socket, *, parent: i
         FrameSocket(control, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX),
         FrameSocket(mail),
     )
+    if woken is not None:
+        process.wake_by(woken)
     reason = _outcome(process, spawn, parent)
     process.flush()
     process.ended(reason, began=process.has_begun)

@@ -22,12 +22,20 @@ HUNG_NAME = "otp-hung"
 """What a hung worker is called in /proc/PID/comm (and by `ps`), so that it can be told."""
 
 
-def arm() -> None:
-    """In a worker of such a node: listen for the two signals. What it executes does not."""
-    if _WANTED:
-        del os.environ[VARIABLE]
-        signal.signal(HANG, _hang)
-        signal.signal(CRASH, _crash)
+def arm() -> int | None:
+    """In a worker of such a node: listen for the two signals. What it executes does not.
+
+    The result is a descriptor that is readable when one has come: a signal that comes just before
+    the worker waits for messages would else be handled when the next message arrives.
+    """
+    if not _WANTED:
+        return None
+    del os.environ[VARIABLE]
+    signal.signal(HANG, _hang)
+    signal.signal(CRASH, _crash)
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    return woken
 
 
 def _hang(*_: Any) -> NoReturn:

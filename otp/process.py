@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import select
 import socket
 import sys
@@ -55,6 +56,8 @@ from otp.transport import FrameSocket
 from otp.tying import Tying
 
 _decode_control = msgspec.msgpack.Decoder(ToWorker).decode
+WAKE_BYTES = 4096
+"""How much is read of what says that a signal has come: any of it will do."""
 
 
 class Process(Tying):
@@ -84,6 +87,12 @@ class Process(Tying):
         self._mail = Mail(self._poll, mail)
         self.lanes = Lanes(self, self._poll, self._pending, self._refs)
         self._interruptible = False
+        self._woken = -1
+
+    def wake_by(self, fd: int) -> None:
+        """Whatever can be read there ends a wait, so that a signal is handled at once."""
+        self._woken = fd
+        self._poll.register(fd, select.POLLIN)
 
     # ------------------------------------------------------------ sending
 
@@ -297,6 +306,8 @@ class Process(Tying):
         for fd, events in self._poll.poll(pause):
             if fd == self._control_fd:
                 self._read_control()
+            elif fd == self._woken:
+                os.read(fd, WAKE_BYTES)
             elif fd != self._mail.fd:
                 self.lanes.ready(fd, events)
             elif events != select.POLLOUT:
