@@ -37,7 +37,7 @@ TARGET_ADDED_MS: Final = 3.0
 TARGET_SIBLINGS_RATIO: Final = 1.2
 KILLS, KILLS_QUICK = 100, 30
 SIBLINGS, SIBLINGS_QUICK = 1_000, 100
-FLOORS_PER_KILL: Final = 3  # a fork is short, so three of them weigh like one restart
+FLOORS_PER_KILL: Final = 3  # in a row, their median: the first one finds cold caches
 CALM_S: Final = 0.02  # after each measurement, so that none pays for what the last one left
 MAILROOM_EVERY: Final = 5  # kills of workers for one of a mailroom, whose budget is smaller
 PEER_KILLS, PEER_KILLS_QUICK = 10, 2  # a peer may take seconds for each
@@ -123,18 +123,13 @@ def take_turns(times: Times, turns: dict[str, Callable[[], float]], kills: int) 
 def measure_workers(times: Times, kills: int, siblings: int) -> None:
     """Workers, a mailroom, and their floors."""
     with otp.start(workers(1)) as small, otp.start(workers(siblings)) as large:
-        turns: dict[str, Callable[[], float]] = {
-            f"fork_and_byte_{i}": lambda: fork_and_byte(times=1) / 1e3
-            for i in range(FLOORS_PER_KILL)
-        }
+        turns: dict[str, Callable[[], float]] = {}
+        turns["fork_and_byte"] = lambda: fork_and_byte(FLOORS_PER_KILL) / 1e3
         turns["kill_fork_and_byte"] = kill_fork_and_byte
         turns["worker"] = lambda: worker_back(small)
         turns["worker_with_siblings"] = lambda: worker_back(large)
         take_turns(times, turns, kills)
         take_turns(times, {"mailroom": lambda: mailroom_back(small)}, kills // MAILROOM_EVERY)
-    times["fork_and_byte"] = [
-        seconds for i in range(FLOORS_PER_KILL) for seconds in times.pop(f"fork_and_byte_{i}")
-    ]
 
 
 def measure_programs(times: Times, kills: int, siblings: int) -> None:

@@ -6,15 +6,25 @@ The one place where a mailroom has threads: each waits for one answer, and nothi
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
-import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from otp.reactor import Reactor
 
+if TYPE_CHECKING:
+    import threading
+
 LOOKUPS_MAX = 32
 """Resolvers that may be waited for at a time; beyond it a name is not found."""
-_running = threading.BoundedSemaphore(LOOKUPS_MAX)
+
+
+@functools.cache
+def _running() -> threading.BoundedSemaphore:
+    import threading  # it has a hook in every fork of a process that has imported it
+
+    return threading.BoundedSemaphore(LOOKUPS_MAX)
 
 
 def is_numeric(host: str) -> bool:
@@ -33,7 +43,9 @@ class Lookup:
         self._reactor, self._done = reactor, done
         self._ours, theirs = socket.socketpair()
         reactor.read(self._ours, self._read)
-        if _running.acquire(blocking=False):
+        if _running().acquire(blocking=False):
+            import threading
+
             resolving = threading.Thread(
                 target=_resolve, args=(host, theirs), name=__name__, daemon=True
             )
@@ -59,4 +71,4 @@ def _resolve(host: str, answer: socket.socket) -> None:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
             answer.send(str(found[0][4][0]).encode())
     finally:
-        _running.release()
+        _running().release()

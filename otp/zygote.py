@@ -12,12 +12,13 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import itertools
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 
@@ -274,12 +275,21 @@ class Zygote:
     def _on_child(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._child_read, 4096)
+        # Among a thousand children a look for the dead takes as long as a fork's first page: one
+        # death, which is the rule, is told before the look that finds no other.
+        self._reap(1)
+        self._reactor.at_end_of_round(self._reap_all)
+
+    def _reap_all(self) -> None:
         self._reap()
+
+    def _reap(self, most: int | None = None) -> None:
+        self._take_note(itertools.islice(reaped(), most))
         if self._held:
             self._kill_strays()
 
-    def _reap(self) -> None:
-        for pid, status in reaped():
+    def _take_note(self, ended: Iterable[tuple[int, int]]) -> None:
+        for pid, status in ended:
             job = self._spares.died(pid)
             serial = self._serials.pop(pid, None)
             if serial is not None:
@@ -308,7 +318,7 @@ class Zygote:
 
     def _chase_on(self) -> None:
         self._chase = None
-        self._reap()
+        self._take_note(reaped())
         self._kill_strays()
 
     def _leave(self) -> None:
