@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.installed
 # More options for the demo, such as ARGS="--ballots 1000 --kills writer"; for bench, ARGS=--quick.
 ARGS ?=
+# How many tests run at the same time: they wait more than they compute.
+JOBS ?= 2
 # How many runs of the simulator, each from its own seed.
 SEEDS ?= 2000
 
@@ -35,7 +37,7 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 bench: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' \
