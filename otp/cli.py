@@ -7,43 +7,31 @@ import os
 import sys
 from collections.abc import Sequence
 
-from otp import (
-    __version__,
-    cli_call,
-    cli_certs,
-    cli_completion,
-    cli_events,
-    cli_file,
-    cli_life,
-    cli_logs,
-    cli_node,
-    cli_reload,
-    cli_tools,
-    cli_top,
-)
-from otp.commands import FAILURE, INTERRUPTED, USAGE, Command, Parser, UsageError, complain
+from otp import __version__
+from otp.command import call, certs, completion, events, file, life, logs, node, reload, tools, top
+from otp.command.base import FAILURE, INTERRUPTED, USAGE, Command, Parser, UsageError, complain
 from otp.errors import OtpError, SpecError
 
 COMMANDS: tuple[Command, ...] = (
-    cli_file.RUN,
-    cli_file.CHECK,
-    cli_tools.SCHEMA,
-    cli_tools.IMPORT,
-    cli_reload.DIFF,
-    cli_reload.RELOAD,
-    cli_node.TREE,
-    cli_node.PS,
-    cli_top.TOP,
-    cli_life.STOP,
-    cli_life.START,
-    cli_life.RESTART,
-    cli_events.EVENTS_COMMAND,
-    cli_logs.LOGS,
-    cli_call.CALL,
-    cli_node.KILL,
-    cli_call.SHELL,
-    cli_certs.CERTS,
-    cli_completion.COMPLETION,
+    file.RUN,
+    file.CHECK,
+    tools.SCHEMA,
+    tools.IMPORT,
+    reload.DIFF,
+    reload.RELOAD,
+    node.TREE,
+    node.PS,
+    top.TOP,
+    life.STOP,
+    life.START,
+    life.RESTART,
+    events.EVENTS,
+    logs.LOGS,
+    call.CALL,
+    node.KILL,
+    call.SHELL,
+    certs.CERTS,
+    completion.COMPLETION,
 )
 """In the order in which `otp --help` lists them."""
 
@@ -72,9 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of all commands."""
-    top = Parser(prog="otp", description=_ABOUT, epilog=_EXAMPLES)
-    top.add_argument("--version", action="version", version=f"otp {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    whole = Parser(prog="otp", description=_ABOUT, epilog=_EXAMPLES)
+    whole.add_argument("--version", action="version", version=f"otp {__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         about = command.about
         one = commands.add_parser(
@@ -86,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
         one.set_defaults(run=command.run)
         command.arguments(one)
         one.add_argument("--json", action="store_true", help=command.json)
-    return top
+    return whole
 
 
 _ABOUT = "Supervision trees over operating-system processes."
