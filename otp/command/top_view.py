@@ -88,10 +88,11 @@ def _foot(state: State, columns: int) -> list[Line]:
 def _pane(state: State, columns: int, lines: int) -> list[Line]:
     if not state.tail:
         return []
-    height = max(3, lines // 3)
-    shown = state.tailed[-(height - 1) :]
+    # A third, but never the two lines that the table needs, nor the three around it.
+    rows = min(max(3, lines // 3), lines - 5) - 1
+    shown = state.tailed[-rows:] if rows else []
     texts = [_fit(f" {one_line(text, None)}", columns) for text in shown]
-    empty = [""] * (height - 1 - len(texts))
+    empty = [""] * (rows - len(texts))
     title = _fit(f" log of {state.tail}", columns)
     return [[(title, "head")], *([(text, "plain")] for text in [*texts, *empty])]
 

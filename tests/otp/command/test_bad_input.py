@@ -137,8 +137,8 @@ def test_a_node_that_does_not_answer(home: Path, otp_start: Start) -> None:
     node = otp_start(programs.tree())
     os.kill(node.pid, signal.SIGSTOP)
     try:
-        code = "import sys; from otp import cli, commands; commands.ANSWER_SECONDS_MAX = 0.1; "
-        code += "sys.exit(cli.main())"
+        code = "import sys; from otp import cli; from otp.command import base; "
+        code += "base.ANSWER_SECONDS_MAX = 0.1; sys.exit(cli.main())"
         is_one_line(programs.run_python("-c", code, "ps"), 1, "the node does not answer")
     finally:
         os.kill(node.pid, signal.SIGCONT)

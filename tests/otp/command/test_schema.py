@@ -13,7 +13,7 @@ from otp.errors import SpecError
 from otp.yaml_tree import loads
 
 jsonschema = pytest.importorskip("jsonschema")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

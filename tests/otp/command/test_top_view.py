@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from otp.command.top_state import Snapshot, State, press
@@ -97,6 +97,7 @@ def test_the_selection_is_in_sight() -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(st.integers(1, 250), st.integers(1, 60), st.lists(st.sampled_from(["end", "l", "k", "/"])))
+@example(40, 6, ["l"])
 def test_it_fits_any_terminal(columns: int, lines: int, keys: list[str]) -> None:
     drawn = texts(state(*keys), columns, lines)
     assert len(drawn) == lines or lines < 6 or columns < 40
