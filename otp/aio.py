@@ -125,7 +125,8 @@ class AsyncClient:
         loop = asyncio.get_running_loop()
         ref = next(self._refs)
         future: asyncio.Future[Envelope] = loop.create_future()
-        until = loop.time() + timeout
+        ttl = codec.ttl_ms(timeout)
+        until = loop.time() + min(timeout, codec.TTL_SECONDS_MAX)
         try:
             async with asyncio.timeout_at(until):
                 await self._connected()
@@ -134,7 +135,7 @@ class AsyncClient:
         self._waiting[ref] = (future, request, to)
         timer = loop.call_at(until, self._expire, ref, timeout)
         try:
-            self._write(envelope(CALL, to, self._pid, ref, request, int(timeout * 1000)))
+            self._write(envelope(CALL, to, self._pid, ref, request, ttl))
             return outcome(request, to, await future)
         finally:
             timer.cancel()
@@ -196,9 +197,11 @@ class AsyncClient:
                 self._pid = await protocol.ready
             if protocol.transport.is_closing():
                 raise EOFError("closed after hello")
-        except (OSError, EOFError, TimeoutError) as error:
+        except BaseException as error:
             if hasattr(protocol, "transport"):
                 protocol.transport.abort()
+            if not isinstance(error, (OSError, EOFError, TimeoutError)):
+                raise  # cancelled: nobody would close it
             problem = getattr(error, "strerror", None) or str(error) or "no hello in time"
             raise NotRunning(where=self._path, problem=problem) from error
         return protocol

@@ -34,6 +34,8 @@ CONNECT_SECONDS_MAX = 5.0
 """How long a connection may take, hello included."""
 SEND_SECONDS_MAX = 30.0
 """How long a message may wait for a mailroom that does not read, where no timeout is given."""
+PAUSE_SECONDS_MAX = 60.0
+"""The longest sleep in poll, which takes no more than some days; a longer wait is several."""
 RESOLUTION_SECONDS = 0.001
 """That of poll: a wait is rounded up to it, so that no deadline is met too early."""
 
@@ -120,7 +122,7 @@ class Channel:
 
 
 def _milliseconds(seconds: float) -> int:
-    return int(seconds / RESOLUTION_SECONDS) + 1
+    return int(min(seconds, PAUSE_SECONDS_MAX) / RESOLUTION_SECONDS) + 1
 
 
 def greeted(channel: Channel, where: str) -> str:
@@ -160,7 +162,7 @@ class ClientLane:
     def call(self, request: Any, *, timeout: float = 5.0) -> Any:
         """Ask and wait. Raises CallTimeout, Disconnected, Overloaded, or what it `refuses` with."""
         ref, deadline = next(self._channel.refs), time.monotonic() + timeout
-        frame = envelope(CALL, "", "", ref, request, int(timeout * 1000))
+        frame = envelope(CALL, "", "", ref, request, codec.ttl_ms(timeout))
         try:
             answer = None
             if self._channel.send(frame, deadline):
@@ -239,7 +241,7 @@ class Client:
         channel = self._connected()
         ref = next(channel.refs)
         deadline = time.monotonic() + timeout
-        frame = envelope(CALL, to, self._local.pid, ref, request, int(timeout * 1000))
+        frame = envelope(CALL, to, self._local.pid, ref, request, codec.ttl_ms(timeout))
         try:
             if not channel.send(frame, deadline):
                 self._forget(channel)
@@ -279,6 +281,7 @@ class Client:
             channels, self._channels = self._channels, {}
             self._local = threading.local()
         for channel in channels.values():
+            channel.hang_up()  # another thread may wait there, and must not wait on
             channel.close()
 
     def after_fork(self) -> None:

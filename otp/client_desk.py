@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from otp import codec
 from otp.client import Channel, Client, envelope, greeted, outcome, socket_in
-from otp.codec import decode_envelope
+from otp.codec import decode_envelope, ttl_ms
 from otp.errors import Disconnected
 from otp.frames import CALL, ERROR, REPLY, Envelope
 from otp.messages import Own
@@ -83,7 +83,7 @@ class ClientDesk:
             ref = next(channel.refs)
             self._waiting[ref] = answer
             try:
-                sent = channel.send(envelope(CALL, to, self._me, ref, request, int(seconds * 1000)))
+                sent = channel.send(envelope(CALL, to, self._me, ref, request, ttl_ms(seconds)))
             except EOFError:
                 sent = False
             if not sent:
@@ -96,7 +96,8 @@ class ClientDesk:
                 return
             channel = self._channel
             if self._reading:
-                self._changed.wait(max(0.0, deadline - time.monotonic()))
+                seconds = max(0.0, deadline - time.monotonic())
+                self._changed.wait(min(seconds, threading.TIMEOUT_MAX))
                 return
             if channel is None:
                 return

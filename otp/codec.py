@@ -56,6 +56,8 @@ _decode_any = msgspec.msgpack.Decoder().decode
 _SCALARS = frozenset({int, float, str, bytes, bool, type(None)})
 MESSAGE_BYTES_MAX = FRAME_BYTES_MAX - 64 * 1024
 """The longest body; the rest of a frame is for its header."""
+TTL_SECONDS_MAX = 365 * 24 * 3600.0
+"""The longest time limit that a frame names; who waits for ever waits for longer."""
 _REPLY_DECODERS: dict[type, Callable[[bytes], Any]] = {}
 """One for each class of requests that was ever used."""
 KINDS = {CALL: "call", CAST: "cast", INFO: "send", REPLY: "reply", ERROR: "error"}
@@ -285,6 +287,14 @@ def _refused(failure: Failure) -> Exception:
     except Exception as error:  # a constructor of the caller's may raise anything
         return OtpError(f"{failure.text} (and it cannot be made here: {error!r})")
     return OtpError(failure.text)
+
+
+def ttl_ms(timeout: float) -> int:
+    """A call's time limit as its frame has it, in ms: at least 1, since 0 stands for none.
+
+    Raises ValueError for what is no number.
+    """
+    return max(1, int(min(timeout, TTL_SECONDS_MAX) * 1000))
 
 
 def timed_out(request: Any, to: Address, seconds: float) -> CallTimeout:

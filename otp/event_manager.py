@@ -46,7 +46,7 @@ import msgspec
 from pyee.base import EventEmitter
 
 from otp import codec, pickling
-from otp.callers import From
+from otp.callers import From, NoReply
 from otp.frames import MSGPACK
 from otp.gen_server import GenServer
 from otp.messages import Message, Reason, Request, stop_reason
@@ -148,8 +148,7 @@ class EventManager(GenServer):
         asked: Any = request
         match asked:
             case AddHandler():
-                self._add(asked, sender.pid)
-                return None
+                return self._try_to_add(asked, sender.pid)
             case RemoveHandler(id):
                 slot = self.slots.get(id)
                 if slot is not None:
@@ -158,11 +157,11 @@ class EventManager(GenServer):
             case WhichHandlers():
                 return list(self.slots)
             case CallHandler(id, what):
-                return self._call_one(self._slot(id), what)
+                self._call_one(self._slot(id), what, sender)
+                return NoReply
 
     def handle_cast(self, message: msgspec.Raw) -> None:
-        raw = isinstance(message, msgspec.Raw)
-        kind = msgspec.msgpack.decode(message, type=_Tagged).type if raw else _kind(type(message))
+        kind = _tag(message) if isinstance(message, msgspec.Raw) else _kind(type(message))
         for name in (kind, _EVERY):
             self.emitter.emit(f"event {name}", message)
 
@@ -190,6 +189,16 @@ class EventManager(GenServer):
         for kind in slot.kinds:
             self.emitter.on(f"event {kind}", slot.deliver)
 
+    def _try_to_add(self, request: AddHandler, adder: str) -> None:
+        """One that cannot be made is its adder's trouble: the manager and the others go on."""
+        try:
+            self._add(request, adder)
+        except NoHandler:
+            raise
+        except Exception as error:
+            text = f"{self.path}: handler {request.id!r} cannot be made: {error!r}"
+            raise NoHandler(text) from error
+
     def _slot(self, id: str) -> _Slot:
         if id not in self.slots:
             raise NoHandler(f"{self.path}: there is no handler {id!r}")
@@ -198,15 +207,21 @@ class EventManager(GenServer):
     def _deliver(self, slot: _Slot, event: Any) -> None:
         if slot.id not in self.slots:
             return  # removed by one before it, in the same round
-        raw = isinstance(event, msgspec.Raw)
+        if isinstance(event, msgspec.Raw):
+            try:
+                event = slot.decode(MSGPACK, event)
+            except msgspec.ValidationError as error:  # its sender's fault, not the handler's
+                text = f"handler {slot.id!r} does not accept it ({error})"
+                print(f"{self.path}: dropped an event: {text}", file=sys.stderr)
+                return
         try:
-            slot.handler.handle_event(slot.decode(MSGPACK, event) if raw else event)
+            slot.handler.handle_event(event)
         except Exception as error:  # its own fault: it goes, the others stay
             self._failed(slot, error)
 
-    def _call_one(self, slot: _Slot, request: Any) -> Any:
+    def _call_one(self, slot: _Slot, request: Any, sender: From[Any]) -> None:
         try:
-            return slot.handler.handle_call(request)
+            sender.reply(slot.handler.handle_call(request))  # which may be none that can travel
         except Exception as error:
             self._failed(slot, error)
             raise NoHandler(f"{self.path}: handler {slot.id!r} failed: {error!r}") from error
@@ -234,6 +249,14 @@ class _Tagged(msgspec.Struct):
     """The tag of any message."""
 
     type: str = ""
+
+
+def _tag(event: msgspec.Raw) -> str:
+    """The tag of an encoded event; none for a number, a text and the like."""
+    try:
+        return msgspec.msgpack.decode(event, type=_Tagged).type
+    except msgspec.ValidationError:
+        return ""
 
 
 def _kind(cls: type) -> str:

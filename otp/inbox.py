@@ -35,10 +35,13 @@ class Inbox:
         """There is something to be handled now."""
         return bool(self.system if self.suspended else self.queue)
 
+    def overtakes(self, envelope: Envelope) -> bool:
+        """It is handled before all that waits, and however much that is: `Resume` may be it."""
+        return self.suspended and envelope.codec == SYSTEM
+
     def keep(self, envelope: Envelope) -> None:
         """Put it at the end."""
-        overtakes = self.suspended and envelope.codec == SYSTEM
-        (self.system if overtakes else self.queue).append(envelope)
+        (self.system if self.overtakes(envelope) else self.queue).append(envelope)
         self.bytes += len(envelope.body) + ENVELOPE_BYTES
 
     def take(self) -> Envelope:

@@ -217,7 +217,7 @@ class Lanes:
     def _ask(
         self, lane: Lane, request: Any, timeout: float, then: Continuation | None
     ) -> tuple[int, Waiting]:
-        ref, ttl = next(self._refs), int(timeout * 1000)
+        ref, ttl = next(self._refs), codec.ttl_ms(timeout)
         how, body = codec.dump(request)
         waiting = Waiting(lane.to, request, timeout, then, way=lane)
         self._pending.add(ref, waiting)

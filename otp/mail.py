@@ -110,7 +110,7 @@ def flush(channel: FrameSocket, until: float | None = None) -> bool:
     writable = select.poll()
     writable.register(channel.fileno(), select.POLLOUT)
     while (seconds := until - time.monotonic()) > 0:
-        writable.poll(min(PAUSE_MS_MAX, int(seconds * 1000) + 1))
+        writable.poll(int(min(PAUSE_MS_MAX, seconds * 1000 + 1)))
         if channel.flush():
             return True
     return False

@@ -215,11 +215,12 @@ class Process(Tying):
         self, to: Address, request: Any, timeout: float, then: Continuation | None
     ) -> tuple[int, Waiting]:
         ref = next(self._refs)
+        how_long = codec.ttl_ms(timeout)
         how, body = codec.dump(request)
         waiting = Waiting(to, request, timeout, then)
         self._pending.add(ref, waiting)
         try:
-            ttl, until = int(timeout * 1000), waiting.deadline
+            ttl, until = how_long, waiting.deadline
             self.post(CALL, codec.wire_address(to), ref, body, codec=how, ttl=ttl, until=until)
         except BaseException:
             self._pending.forget(ref)
@@ -302,7 +303,7 @@ class Process(Tying):
         except EOFError:
             self._lost_mailroom()
             return  # whoever waits for a reply has it now: an error
-        pause = max(0, min(PAUSE_MS_MAX, int(seconds * 1000) + 1)) if seconds > 0 else 0
+        pause = int(min(PAUSE_MS_MAX, seconds * 1000 + 1)) if seconds > 0 else 0
         for fd, events in self._poll.poll(pause):
             if fd == self._control_fd:
                 self._read_control()
@@ -340,7 +341,7 @@ class Process(Tying):
             if envelope.ref > self._signals_heard:
                 self._signals_heard = envelope.ref
                 self._signal(envelope)
-        elif self.inbox.full:
+        elif self.inbox.full and not self.inbox.overtakes(envelope):
             self._refuse(envelope)
         else:
             self.inbox.keep(envelope)

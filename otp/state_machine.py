@@ -83,6 +83,7 @@ class StateMachine(GenServer):
 
     _otp_state = ""
     _otp_timer = 0
+    _otp_timeout: StateTimeout | None = None
     _otp_replays = False
 
     @property
@@ -106,8 +107,10 @@ class StateMachine(GenServer):
         changed = state != self.state
         self.cancel_timer(self._otp_timer)
         self._otp_state = state
+        self._otp_timeout = None
         if timeout is not None:
-            self._otp_timer = self.send_after(timeout, StateTimeout(state))
+            self._otp_timeout = StateTimeout(state)
+            self._otp_timer = self.send_after(timeout, self._otp_timeout)
         if changed and not self._otp_replays:
             self._otp_replays = True
             self.continue_with(_Replay())
@@ -151,8 +154,8 @@ class StateMachine(GenServer):
             sender.reply(reply)
 
     def _otp_event(self, event: Any, sender: From[Any] | None) -> Any:
-        if isinstance(event, StateTimeout) and event.state != self.state:
-            return NoReply  # it was under way when the state changed
+        if isinstance(event, StateTimeout) and event is not self._otp_timeout:
+            return NoReply  # it was under way when the state changed, or began its time again
         reply = getattr(self, self.state)(event, sender)
         if reply is not Postpone:
             return reply

@@ -110,6 +110,7 @@ examples:
   otp call counter Add n=5
   otp call pool/w1 '{"type": "Add", "n": 5}' --timeout 1s
   otp call counter - < request.json
+  otp call counter otp.sys.GetState     of any server: also Statistics, Suspend, Resume, Trace
 
 Values are JSON or else text: n=5 is a number, n='"5"' is text. The answer to a request that names
 no type may be any Python object; what has no JSON is shown as its repr. Exit code 1: no answer.""",

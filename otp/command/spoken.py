@@ -9,8 +9,11 @@ from typing import Any
 import msgspec
 
 from otp.messages import Request
+from otp.sys import SYSTEM_REQUESTS
 from otp.words import shown
 
+_SYSTEM = {str(cls.__struct_config__.tag): cls for cls in SYSTEM_REQUESTS}
+"""Any server answers these, whatever it accepts, so they are sent as what they are."""
 _TYPE = re.compile(r"[^\W\d][\w.]*")
 
 
@@ -52,8 +55,22 @@ def _tagged(fields: dict[str, Any]) -> Any:
     for name in fields:
         if not name.isidentifier() or name.startswith("__"):
             raise ValueError(f"{shown(name)} is not the name of a field")
+    if tag in _SYSTEM:
+        return _system(_SYSTEM[tag], fields)
     name = tag if tag.isidentifier() else "Request"
     made: Any = msgspec.defstruct(
         name, [(field, Any) for field in fields], bases=(Request,), tag=tag, frozen=True
     )
     return made(**fields)
+
+
+def _system(cls: Any, fields: dict[str, Any]) -> Any:
+    known = cls.__struct_fields__
+    for name in fields:
+        if name not in known:
+            has = ", ".join(known) or "none"
+            raise ValueError(f"{cls.__name__} has no field {shown(name)}; it has {has}")
+    try:
+        return msgspec.convert(fields, cls)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{cls.__name__}: {error}") from None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import threading
@@ -296,6 +297,26 @@ def test_somebody_else_listens(
                     (await asyncio.to_thread(listener.accept))[0].close()
                 with pytest.raises(otp.NotRunning, match=problem):
                     await calling
+
+    run(work)
+
+
+def test_who_is_cancelled_while_it_connects_leaves_no_connection(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+
+    async def work() -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            async with otp.AsyncClient(path) as client:
+                calling = asyncio.create_task(client.call("counter", Add(1), timeout=math.inf))
+                other, _ = await asyncio.to_thread(listener.accept)
+                with other:
+                    other.settimeout(SECONDS_MAX)
+                    calling.cancel()
+                    await asyncio.wait({calling})
+                    assert calling.cancelled()
+                    assert await asyncio.to_thread(other.recv, 1) == b""
 
     run(work)
 

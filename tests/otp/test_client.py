@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -144,6 +145,19 @@ def test_no_answer_in_time_is_a_timeout_and_the_late_answer_is_passed_over(
     assert client.call("counter", Ask(2)) == 2
 
 
+def test_who_waits_for_ever_says_so(client: Client, mailroom: FakeMailroom) -> None:
+    for seconds in (math.inf, 1e30, 1e10):
+        assert client.call("counter", Ask(), timeout=seconds) == 7
+    with pytest.raises(ValueError, match="NaN"):
+        client.call("counter", Ask(), timeout=math.nan)
+    mailroom.answer = lambda envelope: []
+    for seconds in (0, -1, 1e-9):  # 0 in a frame would be no limit
+        with pytest.raises(CallTimeout):
+            client.call("counter", Ask(), timeout=seconds)
+    eventually(lambda: len(mailroom.heard) == 6)
+    assert [envelope.ttl for envelope in mailroom.heard[-3:]] == [1, 1, 1]
+
+
 def test_an_error_is_raised_as_what_it_stands_for(client: Client, mailroom: FakeMailroom) -> None:
     mailroom.answer = lambda envelope: [error(envelope, Failure("serverdown", "", KILLED))]
     with pytest.raises(ServerDown, match="killed") as raised:
@@ -261,6 +275,23 @@ def test_close_ends_all_connections(client: Client, mailroom: FakeMailroom) -> N
     eventually(lambda: mailroom.accepted[0].fileno() < 0)
     client.close()
     assert client.call("counter", Ask()) == 7
+
+
+def test_close_ends_the_wait_of_another_thread(client: Client, mailroom: FakeMailroom) -> None:
+    mailroom.answer = lambda envelope: []
+    ended: list[BaseException] = []
+
+    def wait() -> None:
+        with pytest.raises(Disconnected) as raised:
+            client.call("counter", Ask(), timeout=60)
+        ended.append(raised.value)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    eventually(lambda: len(mailroom.heard) == 1)
+    client.close()
+    waiting.join(10)
+    assert ended
 
 
 def test_an_answer_stands_for_a_value_or_an_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from collections.abc import Iterator
@@ -355,7 +356,10 @@ def test_an_interval_comes_again_until_it_is_cancelled(world: World) -> None:
         me.send_interval(0, Note("tick"))
 
 
-def test_a_suspended_worker_takes_system_messages_only(world: World) -> None:
+def test_a_suspended_worker_takes_system_messages_only_however_much_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "MAILBOX_BYTES_MAX", 250)
     me = world.process
     for ref, how in enumerate((MSGPACK, SYSTEM, MSGPACK), 1):
         world.gives(CALL, ref=ref, how=how)
@@ -370,6 +374,16 @@ def test_a_suspended_worker_takes_system_messages_only(world: World) -> None:
     me.wait()
     me.inbox.resume()
     assert kinds(me) == [(CALL, 5), (CALL, 1), (CALL, 3)]
+
+
+def test_a_wait_without_end(world: World) -> None:
+    me = world.process
+    me.send_after(math.inf, Note("never"))
+    me.send_request("x", Add(1), math.inf, lambda reply, error: None)
+    world.gives(CAST, ref=9)
+    me.wait()
+    assert kinds(me) == [(CAST, 9)]
+    assert me.timers == 2
 
 
 def test_a_worker_that_shall_finish_does_not_wait_for_a_reply(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import otp
@@ -9,6 +10,12 @@ import otp
 
 class Alarm(otp.Message, frozen=True):
     text: str
+
+
+class OtherAlarm(otp.Message, frozen=True, tag="Alarm"):
+    """What somebody else takes for an alarm."""
+
+    text: int
 
 
 class Calm(otp.Message, frozen=True):
@@ -51,8 +58,8 @@ class Listener(otp.EventHandler):
     def handle_event(self, event: Alarm | Calm) -> None:
         self.kept.append(type(event).__name__)
 
-    def handle_call(self, request: Any) -> list[str]:
-        return self.kept
+    def handle_call(self, request: Any) -> Any:
+        return threading.Lock() if request == "what cannot travel" else self.kept
 
 
 class Undeclared(otp.EventHandler):
@@ -85,6 +92,10 @@ class Go(otp.Request[str], frozen=True):
     timeout: float | None = None
 
 
+class Again(otp.Request[None], frozen=True):
+    """Begin the time of a state again at the very moment at which it is over."""
+
+
 class Item(otp.Message, frozen=True):
     n: int
 
@@ -111,6 +122,10 @@ class Shop(otp.StateMachine):
             case Go(state, timeout):
                 self.next_state(state, timeout=timeout)
                 return state
+            case Again():
+                self.send_after(-1, Go("open", timeout=60))
+                self.next_state("open", timeout=0)
+                return None
             case Told():
                 return self.taken
             case otp.StateTimeout(state):
@@ -141,4 +156,4 @@ class Shop(otp.StateMachine):
         return self.common(event)
 
 
-Event = Go | Item | Told | Pick | otp.StateTimeout
+Event = Go | Again | Item | Told | Pick | otp.StateTimeout

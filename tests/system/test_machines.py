@@ -84,6 +84,25 @@ def test_what_a_manager_refuses(node: otp.Node) -> None:
     eventually(lambda: ask(node, "first") == [], ignoring=(otp.NoProcess, otp.ServerDown))
 
 
+def test_a_handler_that_cannot_be_made_harms_nobody(node: otp.Node) -> None:
+    before = row(node, "root/events").pid
+    with pytest.raises(otp.NoHandler, match=r"'worse' cannot be made: TypeError\(.*'unknown'"):
+        node.call("events", otp.add_handler("worse", w.Keeper, unknown=1))
+    assert node.call("events", otp.WhichHandlers()) == ["first"]
+    node.call("events", otp.add_handler("odd", w.Listener))
+    with pytest.raises(otp.NoHandler, match="handler 'odd' failed: TypeError"):
+        ask(node, "odd", "what cannot travel")
+    assert row(node, "root/events").pid == before
+
+
+def test_an_event_that_is_none_harms_nobody(node: otp.Node) -> None:
+    before = row(node, "root/events").pid
+    for event in (5, "text", None, b"bytes", [w.Alarm], w.OtherAlarm(7), w.Alarm("last")):
+        node.cast("events", event)
+    assert ask(node, "first") == ["last"]
+    assert row(node, "root/events").pid == before
+
+
 # ---------------------------------------------------------------- states
 
 
@@ -129,5 +148,7 @@ def test_a_state_lasts_as_long_as_it_may(node: otp.Node) -> None:
     node.call("shop", w.Go("open"))
     node.send("shop", w.Item(1))
     eventually(lambda: node.call("shop", w.Told())[1:] == ["1"])
+    node.call("shop", w.Again())
+    assert node.call("shop", w.Told())[1:] == ["1"], "its time has begun again"
     with pytest.raises(otp.ServerDown, match="no state 'nowhere'"):
         node.call("shop", w.Go("nowhere"))

@@ -55,6 +55,12 @@ def test_an_answer_without_json(node: otp.Node, otp_main: Command) -> None:
     assert answer == {"a": "<class 'object'>", "b": [1, None]}
 
 
+def test_any_server_is_looked_at(node: otp.Node, otp_main: Command) -> None:
+    assert otp_main("call", "w", "Add", "n=5").stdout == "5\n"
+    assert json.loads(otp_main("call", "w", "otp.sys.GetState").stdout) == {"count": 5}
+    assert json.loads(otp_main("call", "w", "otp.sys.Statistics").stdout)["path"] == "pool/w1"
+
+
 def test_supervisors_answer_too(node: otp.Node, otp_main: Command) -> None:
     (child,) = json.loads(otp_main("call", "pool", "otp.WhichChildren").stdout)
     assert (child["id"], child["state"]) == ("w1", "running")

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otp import sys as otp_sys
 from otp.codec import describe, dump
 from otp.command.spoken import request_of
-from otp.frames import MSGPACK
+from otp.frames import MSGPACK, SYSTEM
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,12 @@ def test_it_is_sent_as_the_tagged_struct_that_a_program_would_send(
     assert (how, msgspec.msgpack.decode(body)) == (MSGPACK, sent)
 
 
+def test_what_any_server_answers_is_sent_as_what_it_is() -> None:
+    assert request_of(["otp.sys.GetState"]) == otp_sys.GetState()
+    assert request_of(["otp.sys.Trace", "messages=5"]) == otp_sys.Trace(5)
+    assert dump(request_of(['{"type": "otp.sys.Resume"}']))[0] == SYSTEM
+
+
 def test_errors_call_it_by_its_name() -> None:
     assert describe(request_of(["Add", "n=5"])) == "Add"
 
@@ -49,6 +56,9 @@ def test_json_without_a_type_is_sent_as_it_is(word: str) -> None:
         (["Add", "=5"], "'=5' is not of the form"),
         (["Add", "a b=5"], "'a b=5' is not of the form"),
         (["Add", "type=5"], "'type=5' is not of the form"),
+        (["otp.sys.Trace", "n=5"], "Trace has no field 'n'; it has messages, to"),
+        (["otp.sys.Trace", "messages=x"], "Trace: Expected `int`, got `str`"),
+        (["otp.sys.ReplaceState"], "ReplaceState: .*missing required field `state`"),
         (["{"], "'{' is neither JSON nor a request such as: Add n=5"),
         (['{"type": 5}'], "`type` is 5; it is the name of a request"),
         (['{"type": "Add", "a b": 5}'], "'a b' is not the name of a field"),
