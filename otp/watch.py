@@ -71,7 +71,12 @@ class Watch:
             self._set_timer(seconds, lambda: self._condemn(text))
 
     def initialised(self) -> None:
-        """A worker's __init__ has returned, a program is executed: now it is to become ready."""
+        """A worker's __init__ has returned, a program is executed: now it is to become ready.
+
+        Heard again at the end of a program: its closed socket is looked at once more.
+        """
+        if self._initialised or self._stopped:
+            return
         self._initialised = True
         self._set_timer(0, None)
         if self._care.heartbeat:

@@ -64,10 +64,17 @@ def row(node: otp.Node, path: str) -> ProcessInfo:
 
 
 def restart(node: otp.Node, path: str) -> None:
-    """Kill it, once it runs, and wait for the next one: a test leaves nothing to another."""
-    eventually(lambda: row(node, f"root/{path}").state == "running")
-    with node.expect(otp.ChildStarted, f"root/{path}"):
-        node.kill(path)
+    """Kill it and wait for the next one to run: a test leaves nothing to another.
+
+    What still seems to run may be about to end by itself: the next one is told by its pid.
+    """
+    killed = eventually(lambda: node.kill(path), ignoring=(otp.NoProcess,))
+
+    def next_one_runs() -> bool:
+        found = row(node, f"root/{path}")
+        return found.state == "running" and found.pid != killed
+
+    eventually(next_one_runs)
 
 
 def freeze(node: otp.Node, path: str) -> int:
