@@ -9,15 +9,13 @@ nor a pool of forked children is held against a child.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from otp import sizes
+from otp import proc, sizes
 from otp.messages import Reason
 from otp.reactor import Reactor, Timer
 from otp.running import Running
-from otp.zygote import children
 
 SAMPLE_SECONDS = 0.5
 """Between two looks: a program that takes 1 GB/s is half a gigabyte over at most."""
@@ -27,7 +25,6 @@ PROCESSES_MAX = 10_000
 """How many processes of one child are looked at; a fork bomb is a matter for `nproc`."""
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_PROPORTIONAL = re.compile(rb"^(?:Pss|SwapPss):\s+(\d+) kB$", re.MULTILINE)
 
 
 class Owner(Protocol):
@@ -43,7 +40,7 @@ def subtree(pid: int) -> Iterator[int]:
     waiting, seen = [pid], {pid}
     while waiting and len(seen) < PROCESSES_MAX:
         yield (one := waiting.pop())
-        waiting += (below := children(one) - seen)
+        waiting += (below := proc.children(one) - seen)
         seen |= below
 
 
@@ -64,8 +61,7 @@ def _resident(pid: int) -> int:
 
 def _proportional(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            return 1024 * sum(map(int, _PROPORTIONAL.findall(file.read())))
+        return proc.memory(pid, "Pss", "SwapPss")
     except OSError:
         return _resident(pid)  # not ours to look at so closely, or gone
 

@@ -13,7 +13,7 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from otp.frames import CALL, INFO, MSGPACK, REPLY, Began, Ended, Envelope
 from otp.messages import AnyReport, NodeInfo, ProcessInfo, Reason, Subscribe
 from otp.metrics_text import CONTENT_TYPE, Sample, Tally, page
 from otp.page_server import Deliver, PageServer
+from otp.proc import families, family
 from otp.reactor import Reactor
 from otp.transport import FrameSocket
 
@@ -128,21 +129,11 @@ def samples(rows: Iterable[ProcessInfo]) -> dict[int, Sample]:
 
     The node itself and its zygote are counted alone: what is below them has rows of its own.
     """
-    below: dict[int, list[int]] = {}
-    for process in psutil.process_iter(["ppid"]):
-        below.setdefault(process.info["ppid"], []).append(process.pid)
-    found = {}
+    below, found = families(), {}
     for row in rows:
         if row.pid:
             alone = row.type in ("node", "zygote")
-            found[row.pid] = _sum([row.pid] if alone else _subtree(row.pid, below))
-    return found
-
-
-def _subtree(pid: int, below: Mapping[int, list[int]]) -> list[int]:
-    found = [pid]
-    for known in found:  # it grows meanwhile
-        found += below.get(known, [])
+            found[row.pid] = _sum([row.pid] if alone else family(row.pid, below))
     return found
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from otp import messages as m
 from otp.messages import ProcessInfo, Report, WireChild, WireSupervisor
+from otp.proc import started_at
 from otp.running import Running
 from otp.signals import ChildEntry
 from otp.spawner import Spawner
@@ -27,17 +28,6 @@ def process_infos(node: str, spawner: Spawner, roots: list[Unit]) -> list[Proces
     for root in roots:
         rows += _unit_rows(root)
     return rows
-
-
-def started_at(pid: int) -> float:
-    """When a process was started, in seconds since the epoch; 0 if it is gone. From /proc."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            ticks = int(file.read().rpartition(")")[2].split()[19])
-    except FileNotFoundError:
-        return 0.0
-    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.time() - since_boot + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _unit_rows(unit: Unit) -> list[ProcessInfo]:

@@ -41,11 +41,12 @@ from otp.frames import (
 )
 from otp.heartbeat import Heartbeat
 from otp.messages import Reason, WireChild
+from otp.proc import children
 from otp.reactor import Reactor
 from otp.running import Owner, Running, end_reason, role_of
 from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
 from otp.watch import Watch
-from otp.zygote import children, command, kill_quietly
+from otp.zygote import command, kill_quietly
 
 OPEN_FILES_MAX = 1_048_576
 """As many descriptors as a node takes where it may have any number."""

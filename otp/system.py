@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from otp import codec
+from otp import codec, proc
 from otp.codec import decode_envelope, encode
 from otp.frames import CALL, CAST, DOWN, ERROR, EXIT, INFO, PICKLE, REPLY, Envelope, Failure
 from otp.gen_server import GenServer
@@ -155,8 +156,6 @@ def shown_state(server: GenServer) -> Any:
 def private_bytes() -> int:
     """The memory of this process that it shares with nobody; where that is not known, its peak."""
     try:
-        with open("/proc/self/smaps_rollup", encoding="ascii") as file:
-            lines = [line.split() for line in file if line.startswith("Private_")]
+        return proc.memory(os.getpid(), "Private_Clean", "Private_Dirty", "Private_Hugetlb")
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return sum(int(fields[1]) for fields in lines) * 1024

@@ -39,6 +39,7 @@ from otp.frames import (
 from otp.isolation import OuterPids
 from otp.kin import OwnChildren
 from otp.prepared import warm
+from otp.proc import children
 from otp.reactor import Descriptor, Reactor, Timer
 from otp.rehearsal import rehearse
 from otp.spares import Spares, wait
@@ -59,8 +60,6 @@ _encode = msgspec.msgpack.encode
 _decode = msgspec.msgpack.Decoder(Preload | Spawn | Kill | Ping).decode
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-# Not every kernel is built with it; looking at all processes is slower and as good.
-_KERNEL_LISTS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
 def subreaper() -> None:
@@ -74,27 +73,6 @@ def _continue_when_orphaned() -> None:
     """A zygote that is stopped (SIGSTOP) when its node dies must wake up to do its last duty."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
-
-
-def children(pid: int) -> set[int]:
-    """The living children of a process, by /proc (zombies of other parents are not seen here)."""
-    if not _KERNEL_LISTS_CHILDREN:
-        return {int(p) for p in os.listdir("/proc") if p.isdigit() and _parent(p) == pid}
-    found: set[int] = set()
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as file:
-                found.update(map(int, file.read().split()))
-    return found
-
-
-def _parent(pid: str) -> int:
-    """Its parent, or 0 where it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
 
 
 def kill_quietly(pid: int, number: int = signal.SIGKILL) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterator
 import msgspec
 import psutil
 
+from otp import proc
+
 _GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 
@@ -38,11 +40,12 @@ class Sampler:
         """The usage of each pid and its descendants, without those that are pids themselves."""
         now, known = self._clock(), self._seconds
         elapsed, self._at, self._seconds = now - self._at, now, {}
-        below = _children()
+        below = proc.families()
         wanted = set(pids)
         memory = _share if len(wanted) <= SHARES_MAX else _resident
         return {
-            pid: self._usage(_family(pid, below, wanted), known, elapsed, memory) for pid in pids
+            pid: self._usage(proc.family(pid, below, wanted), known, elapsed, memory)
+            for pid in pids
         }
 
     def _usage(
@@ -69,31 +72,10 @@ class Sampler:
 
 def _share(process: psutil.Process) -> int:
     try:
-        with open(f"/proc/{process.pid}/smaps_rollup") as file:
-            lines = [line.split() for line in file if line.startswith("Pss:")]
-        return int(lines[0][1]) * 1024
-    except (OSError, LookupError, ValueError):
+        return proc.memory(process.pid, "Pss")
+    except OSError:
         return _resident(process)
 
 
 def _resident(process: psutil.Process) -> int:
     return int(process.memory_info().rss)
-
-
-def _children() -> dict[int, list[int]]:
-    """pid -> the pids of its children, of the whole machine, in one look."""
-    below: dict[int, list[int]] = {}
-    for process in psutil.process_iter():
-        try:
-            below.setdefault(process.ppid(), []).append(process.pid)
-        except _GONE:
-            continue
-    return below
-
-
-def _family(pid: int, below: dict[int, list[int]], others: set[int]) -> Iterator[int]:
-    left = [pid]
-    while left:
-        one = left.pop()
-        yield one
-        left += [child for child in below.get(one, ()) if child not in others]

@@ -10,7 +10,7 @@ import os, sys
 from otp import kin
 if "plain" in sys.argv:
     os.open = lambda *_: (_ for _ in ()).throw(FileNotFoundError())
-from otp.zygote import children
+from otp.proc import children
 own = kin.OwnChildren(children)
 
 def child():
