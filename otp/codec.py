@@ -188,7 +188,6 @@ class Decoder:
         union: Any = functools.reduce(operator.or_, accepted) if accepted else Any
         if annotation is Any:
             union = Any if not always else union
-        self._annotated = annotation is not Any
         self._decode: Callable[[bytes], Any] = msgspec.msgpack.Decoder(union).decode
 
     def __call__(self, codec: int, body: bytes) -> Any:

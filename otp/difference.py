@@ -20,8 +20,6 @@ Path = tuple[str, ...]
 
 IN_PLACE = frozenset({"restart", "shutdown", "significant", "backoff", "essential"})
 """What only the supervisor above has to know of a worker or program."""
-OF_PROCESSES = frozenset({"id", "name", "children"})
-"""Of a supervisor: what its messages are addressed by, and what changes by itself."""
 
 
 class Change(msgspec.Struct, frozen=True, tag=True):

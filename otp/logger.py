@@ -21,8 +21,7 @@ from typing import Protocol
 import msgspec
 
 from otp import log_view
-from otp.codec import encode
-from otp.frames import Began, Control, Finish, Ping, Pong
+from otp.frames import Began, Finish, Ping, Pong
 from otp.lines import Splitter
 from otp.log_files import LogFiles
 from otp.log_frames import (
@@ -37,9 +36,9 @@ from otp.log_frames import (
     Trouble,
 )
 from otp.log_view import Prefixes, Stream
+from otp.node_line import NodeLine
 from otp.outlet import Outlet, same
 from otp.reactor import Descriptor, Reactor, Timer
-from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket
 
 READ_BYTES = 32 * 1024
 """How much of one pipe is read in its turn: half of what a pipe holds, so its writer goes on."""
@@ -78,7 +77,8 @@ class Logger:
 
     def __init__(self, control: socket.socket) -> None:
         self._reactor = Reactor()
-        self._control = FrameSocket(control, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
+        self._line = NodeLine(self._reactor, control, _decode, self._obey)
+        self._tell = self._line.tell
         self._pipes: dict[int, list[_Pipe]] = {}
         self._held: dict[_Pipe, None] = {}
         self._stall: Timer | None = None
@@ -92,38 +92,15 @@ class Logger:
 
     def run(self) -> None:
         """Serve until the node says so, or is gone."""
-        self._reactor.read(self._control, self._read_control)
         self._reactor.run()
         for pipes in list(self._pipes.values()):
             for pipe in pipes:
                 self._drain(pipe)
-        self._flush_control()
+        self._line.flush()
         for outlet in {self._out, self._err}:
             outlet.finish(END_SECONDS_MAX)
 
     # ------------------------------------------------------------ the node
-
-    def _tell(self, message: Control) -> None:
-        self._control.send(encode(message))
-        self._reactor.at_end_of_round(self._flush_control)
-
-    def _flush_control(self) -> None:
-        try:
-            done = self._control.flush()
-        except EOFError:
-            self._reactor.stop()
-            return
-        self._reactor.write(self._control, None if done else self._flush_control)
-
-    def _read_control(self) -> None:
-        try:
-            # One read ends at each descriptor that comes with the bytes: read until none is left.
-            self._control.dry = False
-            while not self._control.dry:
-                for frame in self._control.receive():
-                    self._obey(_decode(frame))
-        except EOFError:
-            self._reactor.stop()
 
     def _obey(self, message: ToLogger) -> None:
         match message:
@@ -151,7 +128,7 @@ class Logger:
     # ------------------------------------------------------------ pipes
 
     def _capture(self, capture: Capture) -> None:
-        fds = self._control.fds.popleft(), self._control.fds.popleft()
+        fds = self._line.fds.popleft(), self._line.fds.popleft()
         streams: tuple[Stream, Stream] = ("stdout", "stderr")
         pipes = [_Pipe(capture, fd, name) for fd, name in zip(fds, streams, strict=True)]
         self._pipes[capture.serial] = pipes

@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from otp.codec import encode
 from otp.door import CLIENTS_MAX, Door, Names
 from otp.frames import (
     HELLO,
     Alias,
     Attach,
     Began,
-    Control,
     Detach,
     Dropped,
     Ended,
@@ -42,13 +40,14 @@ from otp.lane_dials import LaneDials
 from otp.lane_frames import DialLane
 from otp.link_frames import Beat, KeepLinks, LinkDown, LinkUp, Rejected
 from otp.messages import Reason
+from otp.node_line import NodeLine
 from otp.peers import AGAIN_MAX, Peer, hello
 from otp.ports import Port
 from otp.pulse import Pulse
 from otp.reactor import Reactor
 from otp.rejections import Rejections
 from otp.routing import Router
-from otp.transport import CONTROL_FRAME_BYTES_MAX, FrameSocket, ProtocolError
+from otp.transport import FrameSocket, ProtocolError
 
 if TYPE_CHECKING:  # without certificates nobody pays for `ssl`
     from otp.tls import Tls
@@ -66,7 +65,8 @@ class Mailroom:
 
     def __init__(self, control: socket.socket) -> None:
         self._reactor = Reactor()
-        self._control = FrameSocket(control, fds=True, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
+        self._line = NodeLine(self._reactor, control, _decode_control, self._obey)
+        self._tell = self._line.tell
         self._router: Router
         self._serving: Serve
         self._tls: Tls | None = None
@@ -81,33 +81,10 @@ class Mailroom:
 
     def run(self) -> None:
         """Serve until the node says so, or is gone."""
-        self._reactor.read(self._control, self._read_control)
         self._reactor.run()
-        self._flush_control()
+        self._line.flush()
 
     # ------------------------------------------------------------ the node
-
-    def _tell(self, message: Control, fds: tuple[int, ...] = ()) -> None:
-        self._control.send(encode(message), fds)
-        self._reactor.at_end_of_round(self._flush_control)
-
-    def _flush_control(self) -> None:
-        try:
-            done = self._control.flush()
-        except EOFError:
-            self._reactor.stop()
-            return
-        self._reactor.write(self._control, None if done else self._flush_control)
-
-    def _read_control(self) -> None:
-        try:
-            # One read ends at each descriptor that comes with the bytes: read until none is left.
-            self._control.dry = False
-            while not self._control.dry:
-                for frame in self._control.receive():
-                    self._obey(_decode_control(frame))
-        except EOFError:
-            self._reactor.stop()
 
     def _obey(self, message: ToMailroom) -> None:
         match message:
@@ -140,7 +117,7 @@ class Mailroom:
                 self._reactor.stop()
 
     def _take_channel(self) -> FrameSocket:
-        return FrameSocket(socket.socket(fileno=self._control.fds.popleft()))
+        return FrameSocket(socket.socket(fileno=self._line.fds.popleft()))
 
     def _serve(self, serve: Serve) -> None:
         self._serving = serve
@@ -153,10 +130,10 @@ class Mailroom:
         except Exception as error:  # a user's topology: the node must hear why it does not start
             text = f"a topology cannot be made: {type(error).__name__}: {error}"
             self._tell(Ended(Reason("crash", text), began=False))
-            self._flush_control()
+            self._line.flush()
             raise SystemExit(1) from error
         self._lanes = LaneDials(self._reactor, serve, self._tls, self._tell)
-        fds = self._control.fds
+        fds = self._line.fds
         local = socket.socket(fileno=fds.popleft())
         network = socket.socket(fileno=fds.popleft()) if serve.listen else None
         Door(self._reactor, self, authkey=serve.authkey, tls=self._tls).open(local, network)
@@ -172,7 +149,7 @@ class Mailroom:
         return self._reactor.now()
 
     def to_node(self, frame: bytes, *, remote: bool) -> bool:
-        if self._control.waiting > NODE_BYTES_MAX:
+        if self._line.waiting > NODE_BYTES_MAX:
             return False
         self._tell(Post(frame, remote))
         return True
@@ -239,7 +216,7 @@ class Mailroom:
         """What has arrived in this round. Whoever sent it may know of a start or an end that our
         node told us before: so what the node has said is heard first."""
         if self._news.poll(0):
-            self._read_control()
+            self._line.hear()
         arrived, self._arrived = self._arrived, {}
         for port in arrived:
             self._route_arrived(port)

@@ -31,10 +31,6 @@ class Whereis(Request[Pid | None], frozen=True, tag="otp.Whereis"):
     address: str
 
 
-NodeQuestion = Nodes | Whereis
-"""May be asked by anybody who may send messages, also from other nodes."""
-
-
 def whereis(address: str) -> tuple[str, Whereis]:
     """Whom to ask for the pid behind an address, and what."""
     node = node_of(address)
