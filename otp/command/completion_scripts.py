@@ -1,4 +1,4 @@
-"""Completion scripts for bash, zsh and fish, made from the table of commands. Pure.
+"""Completion scripts for bash, zsh and fish, made from the table of commands.
 
 What only a running node knows, paths and names, the scripts ask `otp completion paths|nodes` for.
 """

@@ -6,7 +6,6 @@ from typing import Literal
 
 import msgspec
 
-from otp.command.usage import Usage
 from otp.command.view import Branch, grow
 from otp.messages import ProcessInfo
 
@@ -17,6 +16,17 @@ FILTER_CHARS_MAX = 60
 """Nobody types a longer part of a path."""
 TAIL_LINES = 200
 """How many lines of a log are kept for the pane."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """CPU in percent of one core since the sample before, and memory in bytes.
+
+    Memory is their share (Linux' PSS): what n processes have in common counts for each as an n-th,
+    so forked workers are not counted again and again. Where that cannot be read, what is resident.
+    """
+
+    cpu: float = 0.0
+    memory: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from otp.command.top_state import Row, State
-from otp.command.usage import Usage
+from otp.command.top_state import Row, State, Usage
 from otp.command.view import STATES, one_line, uptime
 from otp.messages import ProcessInfo
 

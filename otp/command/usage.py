@@ -5,27 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator
 
-import msgspec
 import psutil
 
 from otp import proc
+from otp.command.top_state import Usage
 
 _GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 
 SHARES_MAX = 300
 """With more processes than this their memory is told as resident, which is cheaper to find out."""
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """CPU in percent of one core since the sample before, and memory in bytes.
-
-    Memory is their share (Linux' PSS): what n processes have in common counts for each as an n-th,
-    so forked workers are not counted again and again. Where that cannot be read, what is resident.
-    """
-
-    cpu: float = 0.0
-    memory: int = 0
 
 
 class Sampler:

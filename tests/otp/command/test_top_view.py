@@ -4,9 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from otp.command.top_state import Snapshot, State, press
+from otp.command.top_state import Snapshot, State, Usage, press
 from otp.command.top_view import KEYS, picture, size
-from otp.command.usage import Usage
 from otp.command.view import ASCII_LINES
 from otp.messages import ProcessInfo
 

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from otp.command import usage
+from otp.command.top_state import Usage
 from otp.command.usage import Sampler
 from otp.testing import eventually
 
@@ -43,7 +44,7 @@ def test_what_a_process_has_started_counts_for_it(parent: psutil.Process) -> Non
 
 
 def test_what_is_gone_takes_nothing() -> None:
-    assert Sampler().sample([2**22 + 1]) == {2**22 + 1: usage.Usage()}
+    assert Sampler().sample([2**22 + 1]) == {2**22 + 1: Usage()}
 
 
 def test_many_are_told_as_resident(monkeypatch: pytest.MonkeyPatch) -> None:
