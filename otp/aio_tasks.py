@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
@@ -13,12 +12,14 @@ from otp.errors import CallTimeout, Disconnected, NoProcess, OtpError, ServerDow
 from otp.messages import Pid, TerminateChild
 from otp.task import (
     AHEAD_MAX,
+    ASK_TIMES_MAX,
     STREAM_TASK_SECONDS,
     SUPERVISOR,
     SUPERVISOR_SECONDS_MAX,
     TASK_SECONDS_MAX,
     Release,
     Run,
+    at_a_time,
     failure,
     named,
     start_request,
@@ -61,8 +62,7 @@ class AsyncTask(Generic[T]):
     async def cancel(self) -> None:
         """Kill it, if it is not done; `result` then raises TaskFailed."""
         if not self.done:
-            request = TerminateChild(self.pid)
-            await self._client.call(self._supervisor, request, timeout=SUPERVISOR_SECONDS_MAX)
+            await _insist(self._client, self._supervisor, TerminateChild(self.pid))
 
     def forget(self) -> None:
         """Nobody waits for it any more."""
@@ -79,6 +79,13 @@ class AsyncTask(Generic[T]):
             with contextlib.suppress(OtpError):  # it goes by itself
                 await self._client.cast(self.pid, Release())
             return value
+
+
+async def _insist(client: Caller, to: str, request: Any) -> Any:
+    for _ in range(ASK_TIMES_MAX - 1):
+        with contextlib.suppress(Disconnected):
+            return await client.call(to, request, timeout=SUPERVISOR_SECONDS_MAX)
+    return await client.call(to, request, timeout=SUPERVISOR_SECONDS_MAX)
 
 
 def _seen(answer: asyncio.Future[Any]) -> None:
@@ -103,7 +110,7 @@ class AsyncTasks:
     ) -> AsyncTask[T]:
         """`start_task` of a node."""
         request = start_request(function, arguments, await self._owner() if link else "")
-        info = await self._client.call(supervisor, request, timeout=SUPERVISOR_SECONDS_MAX)
+        info = await _insist(self._client, supervisor, request)
         task: AsyncTask[T] = AsyncTask(self._client, named(function), info.process, supervisor)
         self._tasks = {known for known in self._tasks if not known.done} | {task}
         return task
@@ -120,7 +127,7 @@ class AsyncTasks:
         supervisor: str = SUPERVISOR,
     ) -> AsyncIterator[Any]:
         """`async_stream` of a node."""
-        most, todo, end = max_concurrency or os.cpu_count() or 1, iter(items), object()
+        most, todo, end = at_a_time(max_concurrency), iter(items), object()
         tasks: dict[AsyncTask[T], float] = {}
         more = True
         try:

@@ -42,6 +42,9 @@ TASK_SECONDS_MAX = 24 * 3600.0
 """How long a task may take; after that nobody is told any more what it returned."""
 SUPERVISOR_SECONDS_MAX = 30.0
 """How long the start or the end of a task may take where its supervisor is busy."""
+ASK_TIMES_MAX = 3
+"""How often a supervisor of tasks is asked, where the mailroom dies in between: one that was
+started and is not asked for its result has run nothing, and one that is ended twice has ended."""
 AHEAD_MAX = 4
 """An ordered stream starts so many times its concurrency before the slowest one is done."""
 STREAM_TASK_SECONDS = 5.0
@@ -81,6 +84,15 @@ def failure(name: str, error: Exception) -> Exception:
         text = "it ended before it could be asked, or its result was lost with a mailroom"
         return TaskFailed(task=name, reason=Reason(NOPROC.kind, text))
     return error
+
+
+def at_a_time(most: int | None) -> int:
+    """How many tasks of a stream run at once. Raises ValueError where it would be none."""
+    if most is None:
+        return os.cpu_count() or 1
+    if most < 1:
+        raise ValueError(f"max_concurrency: {most}? at least 1 must run for the others to follow")
+    return most
 
 
 class Answer(Protocol):
@@ -154,7 +166,7 @@ class Task(Generic[T]):
     def cancel(self) -> None:
         """Kill it, if it is not done; `result` then raises TaskFailed."""
         if not self.done:
-            self._desk.call(self._supervisor, TerminateChild(self.pid))
+            _insist(self._desk, self._supervisor, TerminateChild(self.pid))
 
     def _settle(self, value: Any, error: Exception | None) -> None:
         try:
@@ -169,6 +181,13 @@ class Task(Generic[T]):
         except OtpError as problem:  # there is no way to it any more
             error = problem
         self._settled, self._value, self._error = True, value, error
+
+
+def _insist(desk: Desk, to: str, request: Any) -> Any:
+    for _ in range(ASK_TIMES_MAX - 1):
+        with contextlib.suppress(Disconnected):
+            return desk.call(to, request)
+    return desk.call(to, request)
 
 
 class StartsTasks:
@@ -192,7 +211,7 @@ class StartsTasks:
         """
         desk = self._otp_desk
         request = start_request(function, arguments, desk.owner() if link else "")
-        info = desk.call(supervisor, request)
+        info = _insist(desk, supervisor, request)
         return Task(desk, named(function), info.process, supervisor)
 
     def async_stream(
@@ -216,7 +235,7 @@ class StartsTasks:
             lambda item: self.start_task(function, item, supervisor=supervisor),
             items,
             self._otp_desk.pump,
-            most=max_concurrency or os.cpu_count() or 1,
+            most=at_a_time(max_concurrency),
             ordered=ordered,
             timeout=timeout,
             return_exceptions=return_exceptions,

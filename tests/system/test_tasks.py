@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,6 +195,32 @@ def test_a_stream_that_fails_or_is_left_leaves_no_task(node: otp.StartedNode) ->
     left = node.async_stream(w.square, range(100), max_concurrency=4)
     assert next(left) == 0
     left.close()  # type: ignore[attr-defined]
+
+
+def test_a_stream_goes_on_when_the_mailroom_dies_while_a_task_is_started_or_ended(
+    node: otp.StartedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, fails = node._otp_desk, [True, False]
+    ask = desk.call
+
+    def call(to: str, request: Any) -> Any:
+        fails.append(fails.pop(0))
+        if fails[0]:
+            raise otp.Disconnected(what="call", to=to)
+        return ask(to, request)
+
+    monkeypatch.setattr(desk, "call", call)
+    assert list(node.async_stream(w.square, range(5), max_concurrency=2)) == [0, 1, 4, 9, 16]
+    task = node.start_task(w.waits)
+    task.cancel()
+    with pytest.raises(otp.TaskFailed):
+        task.result()
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_a_stream_in_which_none_may_run_is_refused(node: otp.StartedNode, most: int) -> None:
+    with pytest.raises(ValueError, match=f"max_concurrency: {most}"):
+        node.async_stream(w.square, range(3), max_concurrency=most)
 
 
 # ---------------------------------------------------------------- asyncio
