@@ -54,6 +54,11 @@ def outcome(request: Any, to: Address, answer: Envelope) -> Any:
     raise codec.raised(decode_failure(answer.body), what=what, to=codec.wire_address(to))
 
 
+class Unsent(EOFError):
+    """The connection was over before anything of a frame was written: the other side has seen
+    nothing of it."""
+
+
 class Channel:
     """One blocking connection: frames out, frames in until a deadline. Not for two threads."""
 
@@ -77,12 +82,15 @@ class Channel:
         return cls(sock)
 
     def send(self, frame: bytes, deadline: float | None = None) -> bool:
-        """Write a frame; blocks while the other side is slow. Raises EOFError.
+        """Write a frame; blocks while the other side is slow. Raises EOFError, Unsent.
 
         False at the deadline (monotonic): part of the frame may be written, so close the channel.
         """
-        self._frames.send(frame)
-        if self._frames.flush():
+        try:
+            self._frames.send_now(frame)
+        except EOFError as error:
+            raise Unsent(str(error)) from error
+        if not self._frames.waiting:
             return True
         until = time.monotonic() + SEND_SECONDS_MAX if deadline is None else deadline
         writable = select.poll()
@@ -101,15 +109,6 @@ class Channel:
             if self._poll.poll(None if seconds is None else _milliseconds(seconds)):
                 self._arrived = self._frames.receive()[::-1]
         return self._arrived.pop()
-
-    def alive(self) -> bool:
-        """False if the other side is known to be gone, so that nothing is sent in vain."""
-        try:
-            if self._poll.poll(0):
-                self._arrived = self._frames.receive()[::-1] + self._arrived
-        except EOFError:
-            return False
-        return True
 
     def hang_up(self) -> None:
         """End the connection under whoever is waiting for a frame, who then closes it."""
@@ -238,14 +237,11 @@ class Client:
         Raises CallTimeout, NoProcess, ServerDown, NodeDown, Disconnected, Overloaded, or what
         the server `refuses` with.
         """
-        channel = self._connected()
-        ref = next(channel.refs)
         deadline = time.monotonic() + timeout
-        frame = envelope(CALL, to, self._local.pid, ref, request, codec.ttl_ms(timeout))
+        channel, ref, sent = self._sent(CALL, to, request, deadline, codec.ttl_ms(timeout))
+        if not sent:
+            raise codec.timed_out(request, to, timeout)
         try:
-            if not channel.send(frame, deadline):
-                self._forget(channel)
-                raise codec.timed_out(request, to, timeout)
             answer = _answer(channel, ref, deadline)
         except EOFError as error:
             self._forget(channel)
@@ -292,24 +288,34 @@ class Client:
             channel.close()
 
     def _post(self, kind: int, to: Address, message: Any) -> None:
-        channel = self._connected()
-        what, where = f"{codec.KINDS[kind]} {codec.describe(message)}", codec.wire_address(to)
+        if not self._sent(kind, to, message)[2]:
+            what = f"{codec.KINDS[kind]} {codec.describe(message)}"
+            limit = f"the mailroom took nothing for {SEND_SECONDS_MAX:g} s"
+            raise Overloaded(what=what, to=codec.wire_address(to), limit=limit)
+
+    def _sent(
+        self, kind: int, to: Address, message: Any, deadline: float | None = None, ttl: int = 0
+    ) -> tuple[Channel, int, bool]:
+        """Send by this thread's connection; where that had ended unnoticed, by the next one.
+
+        The connection, the frame's number in it, and whether all was written in time.
+        """
+        known: Channel | None = getattr(self._local, "channel", None)
+        channel = known or self._connected()
         try:
-            sent = channel.send(envelope(kind, to, self._local.pid, 0, message))
+            ref = next(channel.refs) if kind == CALL else 0
+            sent = channel.send(envelope(kind, to, self._local.pid, ref, message, ttl), deadline)
         except EOFError as error:
             self._forget(channel)
-            raise Disconnected(what=what, to=where) from error
+            if channel is known and isinstance(error, Unsent):
+                return self._sent(kind, to, message, deadline, ttl)
+            what = f"{codec.KINDS[kind]} {codec.describe(message)}"
+            raise Disconnected(what=what, to=codec.wire_address(to)) from error
         if not sent:
             self._forget(channel)
-            limit = f"the mailroom took nothing for {SEND_SECONDS_MAX:g} s"
-            raise Overloaded(what=what, to=where, limit=limit)
+        return channel, ref, sent
 
     def _connected(self) -> Channel:
-        channel: Channel | None = getattr(self._local, "channel", None)
-        if channel is not None and channel.alive():
-            return channel
-        if channel is not None:
-            self._forget(channel)
         channel = Channel.connect(self._path)
         try:
             pid = greeted(channel, self._path)

@@ -7,7 +7,6 @@ type. Everything else travels as pickle, which a mailroom refuses from the netwo
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import operator
@@ -53,6 +52,7 @@ decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
 decode_failure = msgspec.msgpack.Decoder(Failure).decode
 decode_exit = msgspec.msgpack.Decoder(Exit).decode
 _decode_any = msgspec.msgpack.Decoder().decode
+_DECLARED = (Request, Message)
 _SCALARS = frozenset({int, float, str, bytes, bool, type(None)})
 MESSAGE_BYTES_MAX = FRAME_BYTES_MAX - 64 * 1024
 """The longest body; the rest of a frame is for its header."""
@@ -68,17 +68,20 @@ def dump(value: Any) -> tuple[int, bytes]:
 
     Raises ValueError for one that is too long for a frame.
     """
-    if isinstance(value, Request | Message):
+    if isinstance(value, _DECLARED):
         how = SYSTEM if type(value) in SYSTEM_REQUESTS else MSGPACK
         return how, _bounded(encode(value))
     return _dump_value(value, declared=type(value) in _SCALARS)
 
 
 def _dump_value(value: Any, *, declared: bool) -> tuple[int, bytes]:
-    if declared:  # the receiver knows the type, so msgpack does, unless a number is too large
-        with contextlib.suppress(TypeError, OverflowError):
-            return MSGPACK, _bounded(encode(value))
-    return PICKLE, _bounded(pickling.dumps(value))
+    if not declared:
+        return PICKLE, _bounded(pickling.dumps(value))
+    try:
+        body = encode(value)  # the receiver knows the type
+    except (TypeError, OverflowError):  # a number that is too large, say
+        return PICKLE, _bounded(pickling.dumps(value))
+    return MSGPACK, _bounded(body)
 
 
 def _bounded(body: bytes) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import select
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 from otp.door import CLIENTS_MAX, Door, Names
 from otp.frames import (
     HELLO,
+    REPLY,
     Alias,
     Attach,
     Began,
@@ -76,6 +78,8 @@ class Mailroom:
         self._news = select.poll()
         self._news.register(control.fileno(), select.POLLIN)
         self._arrived: dict[Port, None] = {}
+        self._prompt = False
+        self.now = self._reactor.now
         self._clients_made = 0
         self._clients: set[Port] = set()
 
@@ -93,7 +97,7 @@ class Mailroom:
             case Attach(process, addresses):
                 port = Port(self._take_channel(), process)
                 self._router.attach(port, addresses)
-                self._reactor.read(port.channel, lambda: self._read_port(port))
+                self._reactor.read(port.channel, partial(self._read_port, port))
             case Alias(process, address, remove):
                 self._router.alias(process, address, remove=remove)
             case Locate(number, via):
@@ -145,9 +149,6 @@ class Mailroom:
 
     # ------------------------------------------------------------ what the router needs
 
-    def now(self) -> float:
-        return self._reactor.now()
-
     def to_node(self, frame: bytes, *, remote: bool) -> bool:
         if self._line.waiting > NODE_BYTES_MAX:
             return False
@@ -155,6 +156,10 @@ class Mailroom:
         return True
 
     def dirty(self, port: Port) -> None:
+        if self._prompt:
+            self._prompt = False
+            self._flush_port(port)
+            return
         self._reactor.at_end_of_round(port.flush_callback(self._flush_port))
 
     def close(self, port: Port, text: str) -> None:
@@ -209,8 +214,22 @@ class Mailroom:
             return
         if port.remote:
             port.heard = self._reactor.now()
+        if self._reactor.alone and len(port.arrived) == 1:
+            self._route_alone(port)
+            return
         self._arrived[port] = None
         self._reactor.at_end_of_round(self._route_all)
+
+    def _route_alone(self, port: Port) -> None:
+        """One frame, with nothing beside it: what comes of it has nothing to wait for.
+
+        No news can change where a reply goes: to a pid, which is never another's.
+        """
+        if port.arrived[0][0].kind != REPLY and self._news.poll(0):
+            self._line.hear()
+        self._prompt = True
+        self._route_arrived(port)
+        self._prompt = False
 
     def _route_all(self) -> None:
         """What has arrived in this round. Whoever sent it may know of a start or an end that our
@@ -254,6 +273,9 @@ class Mailroom:
         except EOFError as error:
             self._close_port(port, str(error))
             return
+        if done and not port.blocked:
+            return
+        port.blocked = not done
         self._reactor.write(port.channel, None if done else port.flush_callback(self._flush_port))
 
     def _close_port(self, port: Port, text: str) -> None:
@@ -290,7 +312,7 @@ class Mailroom:
         self._clients.add(port)
         self._router.attach(port, ())
         channel.send(hello(self._router.me, pid))
-        self._reactor.read(channel, lambda: self._read_port(port))
+        self._reactor.read(channel, partial(self._read_port, port))
         self.dirty(port)
         if channel.buffered:
             self._read_port(port)
@@ -305,7 +327,7 @@ class Mailroom:
         port = peer.port
         assert port is not None
         port.heard = self._reactor.now()
-        self._reactor.read(port.channel, lambda: self._read_port(port))
+        self._reactor.read(port.channel, partial(self._read_port, port))
         self.dirty(port)
         self._tell(LinkUp(peer.name))
 

@@ -33,7 +33,7 @@ class Port:
     `process` is its pid; `remote` came over a network, from `address`, with a certificate for the
     nodes `names`; `peer` is the node at the other end of a link (of an incoming connection, once it
     has said so), which was last `heard` then. `addresses` lead to it. `arrived` has not been
-    routed yet.
+    routed yet. `blocked`: its reader has no room for what waits.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class Port:
         "address",
         "addresses",
         "arrived",
+        "blocked",
         "calls",
         "channel",
         "dropped",
@@ -73,6 +74,7 @@ class Port:
         self.names = names
         self.heard = 0.0
         self.open = True
+        self.blocked = False
         self.dropped = 0
         self.addresses: list[str] = []
         self.calls: dict[CallKey, float] = {}
@@ -90,7 +92,8 @@ class Port:
         it talks nonsense."""
         frames = self.channel.receive()
         try:
-            self.arrived += [(decode_envelope(frame), frame) for frame in frames]
+            for frame in frames:
+                self.arrived.append((decode_envelope(frame), frame))
         except (ValueError, RecursionError) as error:
             raise ProtocolError(f"it sent a frame that is none: {error}") from error
 
@@ -104,12 +107,14 @@ class Port:
 
         There is room for any frame where nothing else waits, however long it is.
         """
-        room = QUEUE_BYTES_MAX
-        if envelope.kind in SIGNALS:
-            room += RESERVED_BYTES
-        if self.channel.waiting and self.channel.waiting + len(frame) > room:
-            self.dropped += 1
-            return False
+        waiting = self.channel.waiting
+        if waiting:
+            room = QUEUE_BYTES_MAX
+            if envelope.kind in SIGNALS:
+                room += RESERVED_BYTES
+            if waiting + len(frame) > room:
+                self.dropped += 1
+                return False
         self.channel.send(frame)
         return True
 

@@ -260,7 +260,9 @@ class Process(Tying):
     def due(self) -> list[Any]:
         """Messages of timers whose time has come; requests that were not answered in time end."""
         self._pending.finish_broken()
-        messages = []
+        messages: list[Any] = []
+        if not self._agenda:
+            return messages
         for ref, item in self._agenda.due(time.monotonic()):
             if isinstance(item, Waiting):
                 self._pending.overdue(ref, item)
@@ -305,14 +307,15 @@ class Process(Tying):
             return  # whoever waits for a reply has it now: an error
         pause = int(min(PAUSE_MS_MAX, seconds * 1000 + 1)) if seconds > 0 else 0
         for fd, events in self._poll.poll(pause):
-            if fd == self._control_fd:
+            if fd == self._mail.fd:
+                if events != select.POLLOUT:
+                    self._read_mail()
+            elif fd == self._control_fd:
                 self._read_control()
             elif fd == self._woken:
                 os.read(fd, WAKE_BYTES)
-            elif fd != self._mail.fd:
+            else:
                 self.lanes.ready(fd, events)
-            elif events != select.POLLOUT:
-                self._read_mail()
         if self._interruptible and self._killed is not None:
             raise Killed(self._killed)
 

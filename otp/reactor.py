@@ -62,10 +62,11 @@ class Reactor:
         self._sequence = itertools.count()
         self._end_of_round: dict[Callback, None] = {}
         self._running = False
+        self.alone = False
+        """This round has one event: what it leads to need not wait for what others lead to."""
 
-    def now(self) -> float:
-        """Monotonic seconds."""
-        return time.monotonic()
+    now = staticmethod(time.monotonic)
+    """Monotonic seconds."""
 
     def read(self, source: HasFileno, callback: Callback) -> None:
         """Call back whenever the source has something to read or is closed."""
@@ -142,15 +143,19 @@ class Reactor:
 
     def run_once(self) -> None:
         """One round: wait, read, write, timers, then what was left for the end of the round."""
-        self._forgotten.clear()
-        for fd, events in self._epoll.poll(self._timeout()):
+        if self._forgotten:
+            self._forgotten.clear()
+        ready = self._epoll.poll(self._timeout())
+        self.alone = len(ready) == 1
+        for fd, events in ready:
             if fd in self._forgotten:
                 continue  # closed in this round; its number may be another's by now
             if events & _READ and (callback := self._readers.get(fd)):
                 callback()
             if events & _WRITE and (callback := self._writers.get(fd)):
                 callback()
-        self._run_timers()
+        if self._timers and self._timers[0][0] <= self.now():
+            self._run_timers()
         while self._end_of_round:
             callbacks, self._end_of_round = self._end_of_round, {}
             for callback in callbacks:
@@ -159,11 +164,13 @@ class Reactor:
     def _timeout(self) -> float:
         if self._end_of_round:
             return 0
-        while self._timers and self._timers[0][2].callback is None:
-            heapq.heappop(self._timers)
-        if not self._timers:
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+        if not timers:
             return -1
-        return min(max(0.0, self._timers[0][0] - self.now()), WAIT_SECONDS_MAX)
+        seconds = timers[0][0] - self.now()
+        return 0 if seconds < 0 else min(seconds, WAIT_SECONDS_MAX)
 
     def _run_timers(self) -> None:
         now = self.now()

@@ -227,8 +227,9 @@ class Router:
             self._refuse_pickle(envelope)
             return False
         if envelope.kind in (REPLY, ERROR):
-            source.answered(envelope.to, envelope.ref)
-            self._abroad.pop((envelope.to, envelope.ref), None)
+            key = (envelope.to, envelope.ref)
+            source.calls.pop(key, None)
+            self._abroad.pop(key, None)
         elif envelope.frm != source.process and source.kind == "worker":
             self._passed_on(envelope, source)
         if envelope.hops > PASSED_ON_MAX:
@@ -287,10 +288,9 @@ class Router:
 
         The node of the server answers for the server's end, that of the caller for lost links.
         """
-        key = (envelope.frm, envelope.ref)
         if port.kind == "link":
             return self._expect_abroad(envelope, port.peer)
-        self._abroad.pop(key, None)
+        self._abroad.pop((envelope.frm, envelope.ref), None)
         if len(port.calls) >= CALLS_MAX:
             self._fail(envelope, Failure("overloaded", f"{CALLS_MAX} calls wait there"))
             return False

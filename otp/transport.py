@@ -29,6 +29,7 @@ FDS_MAX = 8
 """How many descriptors one frame may carry."""
 
 _LENGTH = struct.Struct("!i")
+_pack, _length = _LENGTH.pack, _LENGTH.unpack_from
 _FDS_SPACE = socket.CMSG_SPACE(FDS_MAX * 4)
 
 
@@ -68,7 +69,7 @@ class FrameSocket:
         Raises EOFError when the other side is gone, ProtocolError for a frame over the bound.
         """
         try:
-            data = self._read()
+            data = self._read() if self._fds_expected else self.sock.recv(READ_BYTES)
         except BlockingIOError:
             self.dry = True
             return self._split(most) if self._in else []
@@ -76,7 +77,9 @@ class FrameSocket:
             raise EOFError(str(error)) from error
         self.dry = False
         if data:
-            if not self._in and self._is_one_frame(data):
+            # One whole frame and nothing else, as in a ping-pong, need not be taken apart.
+            size = len(data) - _LENGTH.size
+            if 0 <= size <= self.frame_bytes_max and not self._in and _length(data)[0] == size:
                 return [data[_LENGTH.size :]]
             self._in += data
             return self._split(most)
@@ -85,19 +88,12 @@ class FrameSocket:
             return frames
         raise EOFError("closed by the other side")
 
-    def _is_one_frame(self, data: bytes) -> bool:
-        """One whole frame and nothing else, as in a ping-pong: it need not be taken apart."""
-        size = len(data) - _LENGTH.size
-        return 0 <= size <= self.frame_bytes_max and _LENGTH.unpack_from(data)[0] == size
-
     @property
     def buffered(self) -> bool:
         """Something has been read that `receive` has not given yet; no poll will tell of it."""
         return bool(self._in)
 
     def _read(self) -> bytes:
-        if not self._fds_expected:
-            return self.sock.recv(READ_BYTES)
         data, fds = receive_fds(self.sock, READ_BYTES)
         self.fds.extend(fds)
         return data
@@ -127,7 +123,7 @@ class FrameSocket:
         """
         if len(frame) > self.frame_bytes_max:
             raise ValueError(f"a frame of {len(frame)} bytes; at most {self.frame_bytes_max}")
-        data = _LENGTH.pack(len(frame)) + frame
+        data = _pack(len(frame)) + frame
         self.waiting += len(data)
         self._out.append((data, tuple(map(os.dup, fds)) if fds else ()))
 
@@ -157,7 +153,7 @@ class FrameSocket:
             return True
         try:
             while out:
-                chunk, fds = self._next_chunk()
+                chunk, fds = out[0] if len(out) == 1 else self._next_chunk()
                 if fds:
                     sent = socket.send_fds(self.sock, [chunk], list(fds))
                     for fd in fds:
@@ -183,7 +179,7 @@ class FrameSocket:
         So a death and the start that follows it, queued together, also arrive together.
         """
         out = self._out
-        if len(out) == 1 or out[0][1]:
+        if out[0][1]:
             return out[0]
         parts: list[bytes | memoryview] = []
         fds: tuple[int, ...] = ()
