@@ -1,4 +1,32 @@
-"""OTP for real operating-system processes: supervisors, servers, messages, on Linux."""
+"""OTP for real operating-system processes: supervisors, servers, messages, on Linux.
+
+    tree = otp.Supervisor("root", children=[otp.ChildSpec("counter", Counter)])
+    with otp.start(tree) as node:
+        node.call("counter", Add(5))
+
+A tree, in Python or from YAML: Supervisor, ChildSpec, Ready, Liveness, Backoff, load, loads, check;
+its node's options: NodeOptions, LogOptions, MetricsSpec, TlsFiles, TopologySpec.
+
+A node that runs it: start, become, StartedNode, Node; aio is the same for asyncio. Client and
+AsyncClient only send messages.
+
+Servers: GenServer, StateMachine (with Postpone, StateTimeout), EventManager (with EventHandler,
+add_handler, RemoveHandler, CallHandler, WhichHandlers, HandlerFailed). What their handlers return
+or raise: NoReply, Stop, Ignore. What they are given: From, Forwarded.
+
+Messages: Request, Message; Pid and Via are addresses; Down, Exit, Reason, Timeout, NodeUp, NodeLost
+and GroupChanged arrive by themselves. Lane is a connection of one's own; sys looks into a server.
+
+Supervisors may be asked: start_child, StartChild, RestartChild, WhichChildren, ChildInfo.
+Work for many: Task, task_supervisor, Replicas, replica, Topology.
+
+Reports of a node: ChildStarted, ChildExited, ChildStartFailed, RestartDelayed, GaveUp,
+EssentialEnded, NodeFault, PeerUp, PeerDown, StrangerRejected.
+
+Errors are of the kind OtpError. Of a call: CallTimeout, NoProcess, ServerDown, NodeDown, Overloaded,
+Disconnected, Undecodable. Of a start: SpecError, StartError, SupervisorError. Others: NotRunning,
+AlreadyRegistered, NoHandler, TaskFailed, Unexpected.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -180,11 +208,10 @@ __all__ = [
 
 
 _LATER = {
-    "NoHandler": "event_manager",
     "AsyncClient": "aio",
     "Backoff": "care",
-    "ChildSpec": "spec",
     "CallHandler": "event_manager",
+    "ChildSpec": "spec",
     "Client": "client",
     "EventHandler": "event_manager",
     "EventManager": "event_manager",
@@ -192,12 +219,13 @@ _LATER = {
     "Liveness": "care",
     "LogOptions": "spec",
     "MetricsSpec": "spec",
+    "NoHandler": "event_manager",
     "Node": "handle",
     "NodeOptions": "spec",
     "Postpone": "state_machine",
     "Ready": "care",
-    "Replicas": "replicas",
     "RemoveHandler": "event_manager",
+    "Replicas": "replicas",
     "StartedNode": "host",
     "StateMachine": "state_machine",
     "StateTimeout": "state_machine",

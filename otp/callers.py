@@ -16,14 +16,13 @@ R = TypeVar("R")
 
 
 class _NoReply:
-    """The type of NoReply."""
+    """Return it from `handle_call` to reply later, with `sender.reply`."""
 
     def __repr__(self) -> str:
         return "NoReply"
 
 
 NoReply: Any = _NoReply()
-"""Return it from `handle_call` to reply later, with `sender.reply`."""
 
 
 class From(Generic[R]):

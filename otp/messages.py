@@ -16,7 +16,7 @@ from otp.wire_tree import WireSupervisor as WireSupervisor  # noqa: PLC0414
 R = TypeVar("R")
 
 Pid = NewType("Pid", str)
-"""One process, for its whole life: `<creation.serial@node>`; usable wherever an address is."""
+Pid.__doc__ = """One process, for its whole life: `<creation.serial@node>`; usable wherever an address is."""
 
 ReasonKind = Literal["normal", "shutdown", "killed", "crash", "noconnection", "noproc"]
 
@@ -97,7 +97,7 @@ class Report(msgspec.Struct, frozen=True, tag=True):
 
 
 class ChildStarted(Report, frozen=True):
-    """A child is up (for a program with `ready`: is ready). `pid` is the OS pid, 0: supervisor."""
+    """A child is up (and ready, where it says when that is). `pid` is the OS pid, 0: supervisor."""
 
     pid: int = 0
     restarts: int = 0

@@ -55,14 +55,13 @@ POSTPONED_MAX = 10_000
 
 
 class _Postpone:
-    """The type of Postpone."""
+    """Return it from a state's method: the message comes again when the state has changed."""
 
     def __repr__(self) -> str:
         return "Postpone"
 
 
 Postpone: Any = _Postpone()
-"""Return it from a state's method: the message comes again when the state has changed."""
 
 
 class StateTimeout(Message, frozen=True, tag="otp.StateTimeout"):

@@ -2,11 +2,22 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
-from otp.care import Liveness, Ready
-from otp.spec import ChildSpec, NodeOptions, Supervisor, TopologySpec, paths
+from otp.care import Backoff, Liveness, Ready
+from otp.spec import (
+    ChildSpec,
+    LogOptions,
+    MetricsSpec,
+    NodeOptions,
+    Supervisor,
+    TlsFiles,
+    TopologySpec,
+    paths,
+)
 
 
 def test_the_defaults_are_those_of_otp() -> None:
@@ -71,3 +82,12 @@ def test_paths_are_relative_to_the_root_parents_first() -> None:
         ("counter", counter),
     ]
     assert list(paths(Supervisor("root"))) == []
+
+
+def test_the_readme_has_every_field() -> None:
+    text = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    chapter = text.partition("## The fields of a tree\n")[2].partition("\n## ")[0]
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", chapter))))
+    others = (Supervisor, NodeOptions, Ready, Liveness, Backoff, LogOptions, MetricsSpec, TlsFiles)
+    for struct in (ChildSpec, *others):
+        assert set(struct.__struct_fields__) <= words, struct
