@@ -23,9 +23,9 @@ Work for many: Task, task_supervisor, Replicas, replica, Topology.
 Reports of a node: ChildStarted, ChildExited, ChildStartFailed, RestartDelayed, GaveUp,
 EssentialEnded, NodeFault, PeerUp, PeerDown, StrangerRejected.
 
-Errors are of the kind OtpError. Of a call: CallTimeout, NoProcess, ServerDown, NodeDown, Overloaded,
-Disconnected, Undecodable. Of a start: SpecError, StartError, SupervisorError. Others: NotRunning,
-AlreadyRegistered, NoHandler, TaskFailed, Unexpected.
+Errors are of the kind OtpError. Of a call: CallTimeout, NoProcess, ServerDown, NodeDown,
+Overloaded, Disconnected, Undecodable. Of a start: SpecError, StartError, SupervisorError. Others:
+NotRunning, AlreadyRegistered, NoHandler, TaskFailed, Unexpected.
 """
 
 from importlib import import_module

@@ -16,7 +16,7 @@ from otp.wire_tree import WireSupervisor as WireSupervisor  # noqa: PLC0414
 R = TypeVar("R")
 
 Pid = NewType("Pid", str)
-Pid.__doc__ = """One process, for its whole life: `<creation.serial@node>`; usable wherever an address is."""
+Pid.__doc__ = """One process, for its whole life: `<creation.serial@node>`; usable as an address."""
 
 ReasonKind = Literal["normal", "shutdown", "killed", "crash", "noconnection", "noproc"]
 
