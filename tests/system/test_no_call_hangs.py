@@ -57,9 +57,14 @@ class Callers:
             assert not thread.is_alive(), "a call hangs"
 
     def go_on(self, *, noticed: bool) -> None:
-        """Wait for some more calls; where it must be `noticed`, for one that ended in an error."""
+        """Wait for one that ended in an error; or for some more, where none need to."""
         before = self.count
-        eventually(lambda: self.words.keys() - {"ok"} if noticed else self.count > before + 30)
+        eventually(lambda: self.noticed or (not noticed and self.count > before + 30))
+
+    @property
+    def noticed(self) -> bool:
+        """A call has ended in an error."""
+        return bool(self.words.keys() - {"ok"})
 
     @property
     def count(self) -> int:
@@ -110,7 +115,7 @@ def hurt(node: otp.StartedNode, path: str, number: signal.Signals) -> Iterator[N
     elif number == signal.SIGSTOP:
         pid = freeze(node, path)
     else:
-        pid = node.kill(path)
+        pid = eventually(lambda: node.kill(path), ignoring=(otp.NoProcess,))
     try:
         yield
     finally:
