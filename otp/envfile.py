@@ -11,9 +11,9 @@ expanded. A name that comes twice has its last value, as in a shell.
 
 from __future__ import annotations
 
-import os
 import re
-import stat
+
+from otp.regular import regular_bytes
 
 ENV_FILE_BYTES_MAX = 256 * 1024
 """The kernel takes about 2 MB of arguments and environment together; nobody writes this by hand."""
@@ -33,7 +33,9 @@ class EnvFileError(ValueError):
 def read(path: str) -> dict[str, str]:
     """The variables in a file. Raises EnvFileError."""
     try:
-        data = _bytes(path)
+        data = regular_bytes(path, ENV_FILE_BYTES_MAX + 1)
+        if len(data) > ENV_FILE_BYTES_MAX:
+            raise ValueError(f"it is larger than {ENV_FILE_BYTES_MAX:,} bytes")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise EnvFileError(f"{path} cannot be read: {reason}") from None
@@ -42,18 +44,6 @@ def read(path: str) -> dict[str, str]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise EnvFileError(f"{path}:{line}: is not UTF-8 text") from None
-
-
-def _bytes(path: str) -> bytes:
-    """Regular files only: a pipe or a device may block or never end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is not a regular file")
-        data = stream.read(ENV_FILE_BYTES_MAX + 1)
-    if len(data) > ENV_FILE_BYTES_MAX:
-        raise ValueError(f"it is larger than {ENV_FILE_BYTES_MAX:,} bytes")
-    return data
 
 
 def parse(text: str, file: str) -> dict[str, str]:

@@ -13,13 +13,13 @@ reads them.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from otp.care_checks import Where
 from otp.checks import faults
 from otp.errors import Problem, SpecError
+from otp.regular import regular_bytes
 from otp.spec import (
     ChildSpec,
     LogOptions,
@@ -86,7 +86,7 @@ def loads(
 def _text(file: str) -> str:
     """The text of a file, within bounds."""
     try:
-        return _bytes(file).decode("utf-8")
+        return regular_bytes(file, FILE_BYTES_MAX + 1).decode("utf-8")
     except UnicodeDecodeError as error:
         before = error.object[: error.start]
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
@@ -94,18 +94,6 @@ def _text(file: str) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SpecError([Problem(f"cannot be read: {reason}", file)]) from None
-
-
-def _bytes(file: str) -> bytes:
-    """Regular files only: a pipe or a device may block or never end."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("it is not a regular file")
-        with open(descriptor, "rb", closefd=False) as stream:
-            return stream.read(FILE_BYTES_MAX + 1)
-    finally:
-        os.close(descriptor)
 
 
 class _Loading:

@@ -83,7 +83,7 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     latin.write_bytes(b"A=1\nB=\xe4\n")
     for path, problem in [
         (tmp_path / "none", "none cannot be read: No such file or directory"),
-        (tmp_path, " cannot be read: Is a directory"),
+        (tmp_path, " cannot be read: it is not a regular file"),
         (pipe, "pipe cannot be read: it is not a regular file"),
         (big, "big cannot be read: it is larger than 262,144 bytes"),
         (latin, "latin:2: is not UTF-8 text"),
