@@ -27,6 +27,17 @@ def as_text(size: int) -> str:
     return str(size)
 
 
+def brief(size: int) -> str:
+    """Bytes for a column of five characters, rounded: "512B", "64K", "12.3M", "1.2G"."""
+    amount = float(size)
+    for unit in ("B", "K", "M", "G"):
+        if amount < 1000:
+            places = 1 if amount < 99.95 and unit not in "BK" else 0
+            return f"{amount:.{places}f}{unit}"
+        amount /= 1024
+    return f"{amount:.1f}T"
+
+
 def normal(value: object) -> object:
     """The bytes of a size in text; whatever is no size is left as it is, for a rule to name."""
     if isinstance(value, str) and _SIZE.fullmatch(value):

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from otp.command.top_state import Row, State, Usage
 from otp.command.view import STATES, one_line, uptime
 from otp.messages import ProcessInfo
+from otp.sizes import brief
 
 Text: TypeAlias = tuple[str, str]
 """(text, style); styles are those of view.STYLES, and head, mark, plain."""
@@ -63,7 +64,7 @@ def _title(state: State, columns: int, now: float) -> Line:
         f"{len(processes)} processes",
         *([f"{down} not running"] if down else []),
         f"cpu {cpu:.1f}%",
-        f"mem {size(memory)}",
+        f"mem {brief(memory)}",
     ]
     return [(_fit("  ".join(facts), columns), "title")]
 
@@ -153,19 +154,5 @@ def _numbers(info: ProcessInfo, usage: Usage | None, now: float) -> tuple[str, .
         uptime(info, now) if info.started else "",
         str(info.restarts or ""),
         f"{usage.cpu:.1f}" if usage else "",
-        size(usage.memory) if usage else "",
+        brief(usage.memory) if usage else "",
     )
-
-
-def size(count: int) -> str:
-    """Bytes, in at most five characters: 512K, 12.3M, 1.2G."""
-    amount = float(count)
-    for unit in ("B", "K", "M", "G"):
-        if amount < 1000:
-            return (
-                f"{amount:.1f}{unit}"
-                if amount < 100 and unit not in "BK"
-                else f"{amount:.0f}{unit}"
-            )
-        amount /= 1024
-    return f"{amount:.1f}T"

@@ -27,3 +27,12 @@ def test_what_is_no_size(text: str) -> None:
 )
 def test_a_size_for_a_person(size: int, text: str) -> None:
     assert sizes.as_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0B"), (999, "999B"), (1024, "1K"), (150_000, "146K"), (12_900_000, "12.3M"),
+     (104_815_700, "100M"), (250 << 20, "250M"), (1 << 30, "1.0G"), (5 << 40, "5.0T")],
+)  # fmt: skip
+def test_a_column_of_five_characters(count: int, text: str) -> None:
+    assert sizes.brief(count) == text

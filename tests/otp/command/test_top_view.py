@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from otp.command.top_state import Snapshot, State, Usage, press
-from otp.command.top_view import KEYS, picture, size
+from otp.command.top_view import KEYS, picture
 from otp.command.view import ASCII_LINES
 from otp.messages import ProcessInfo
 
@@ -101,12 +101,3 @@ def test_it_fits_any_terminal(columns: int, lines: int, keys: list[str]) -> None
     drawn = texts(state(*keys), columns, lines)
     assert len(drawn) == lines or lines < 6 or columns < 40
     assert all(len(line) <= columns for line in drawn)
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0B"), (999, "999B"), (1024, "1K"), (150_000, "146K"), (12_900_000, "12.3M"),
-     (250 << 20, "250M"), (1 << 30, "1.0G"), (5 << 40, "5.0T")],
-)  # fmt: skip
-def test_sizes_are_short(count: int, text: str) -> None:
-    assert size(count) == text
