@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 SCRIPT = """
-import os, sys
+import os, random, sys
 from otp import kin
 if "plain" in sys.argv:
     os.open = lambda *_: (_ for _ in ()).throw(FileNotFoundError())
@@ -31,6 +31,21 @@ os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
 assert own.strays(many) == {first, second, third}
 os.waitpid(first, 0)
 assert own.strays(many, [third]) == {second}
+for pid in many | {second, third}:
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+known, strays, dice = set(), set(), random.Random(7)
+for _ in range(150):  # whatever comes and goes between two looks, in whichever order
+    for _ in range(dice.choice((0, 1, 1, 2))):
+        side = dice.choice((known, known, known, strays))
+        if side and dice.random() < 0.5:
+            pid = dice.choice(sorted(side))
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+            side.remove(pid)
+        else:
+            side.add(child())
+    assert own.strays(known) == strays
 assert not any(map(os.get_inheritable, own.fds()))
 """
 
