@@ -225,7 +225,7 @@ class Spawner:
                 fds=running.child.kind == "mailroom",
                 frame_bytes_max=CONTROL_FRAME_BYTES_MAX,
             )
-            self._reactor.read(running.control, lambda: self._read_worker(running))
+            self._reactor.read(running.control, lambda: self.hear(running))
             if running.has_mail:
                 mail, inner = socket.socketpair()
                 fds.append(opened.enter_context(inner))
@@ -292,7 +292,8 @@ class Spawner:
             self._release(running)
             running.owner.ended(running, Reason("crash", text))
 
-    def _read_worker(self, running: Running) -> None:
+    def hear(self, running: Running) -> None:
+        """Take what a process says of itself."""
         assert running.control is not None
         try:
             self._take(running, running.control.receive())
@@ -305,7 +306,6 @@ class Spawner:
             self.kill(running)
 
     def _take(self, running: Running, frames: list[bytes]) -> None:
-        """What a process says of itself."""
         for frame in frames:
             if running.reader is not None and running.reader(frame):
                 continue
