@@ -223,8 +223,7 @@ class Ask(Control, frozen=True):
 
 
 class Answered(Control, frozen=True):
-    """Worker to node: an `Ask` was handled; `problem` says why it was refused, "" that it was not.
-    """
+    """Worker to node: an `Ask` was handled; `problem` says why it was refused, or nothing."""
 
     ref: int
     problem: str = ""
@@ -336,6 +335,19 @@ ToMailroom = (
     | KeepLinks
 )
 FromMailroom = (
-    Began | Ended | Ignored | Post | LinkUp | LinkDown | Overflowed | Dropped | Located | Rejected
-    | Beat | Pong | LaneMade | LaneFailed | LaneTo
+    Began
+    | Ended
+    | Ignored
+    | Post
+    | LinkUp
+    | LinkDown
+    | Overflowed
+    | Dropped
+    | Located
+    | Rejected
+    | Beat
+    | Pong
+    | LaneMade
+    | LaneFailed
+    | LaneTo
 )

@@ -279,6 +279,7 @@ class Node(StartsTasks, FindsNames):
         asked = self.control.ask(GetChildSpec(id), to=supervisor)
         return cast(WireChild | WireSupervisor, asked)
 
+
 _nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 

@@ -294,8 +294,7 @@ class StopNode(Request[None], frozen=True, tag="otp.StopNode"):
 
 
 class Own(Request[str], frozen=True, tag="otp.Own"):
-    """This connection counts as a process from now on; its pid. What is linked to it ends with it.
-    """
+    """This connection counts as a process from now on: its pid. What it has linked ends with it."""
 
 
 class Subscribe(Request[None], frozen=True, tag="otp.Subscribe"):

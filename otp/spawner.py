@@ -386,7 +386,6 @@ class Spawner:
             self._initialised(running)
 
 
-
 def _raise_open_files() -> int:
     """Each child costs the node descriptors: take what may be had; the soft limit until now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -372,4 +372,3 @@ class Shell:
             case "auto_shutdown":
                 made = m.GaveUp(unit.path, at, AUTO_SHUTDOWN)
         self._owner.report(made)
-

@@ -63,9 +63,9 @@ class WireChild(msgspec.Struct, frozen=True, tag="child"):
     """A worker's, function's or program's spec; `payload` is opaque to the node."""
 
     id: str
-    kind: Literal[
-        "server", "function", "program", "mailroom", "logger", "metrics", "probe"
-    ] = "server"
+    kind: Literal["server", "function", "program", "mailroom", "logger", "metrics", "probe"] = (
+        "server"
+    )
     payload: bytes = b""
     module: str = ""
     command: tuple[str, ...] = ()

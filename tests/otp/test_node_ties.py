@@ -46,9 +46,7 @@ class Node:
         self.ties.began(W1)
         self.ties.began(W2)
 
-    def ask(
-        self, kind: int, to: str, ref: int = 1, frm: str = W1, body: bytes = b""
-    ) -> None:
+    def ask(self, kind: int, to: str, ref: int = 1, frm: str = W1, body: bytes = b"") -> None:
         self.ties.from_worker(frm, Envelope(kind, to, frm, ref, 0, 0, MSGPACK, "", body))
 
     def hear(self, kind: int, to: str, ref: int = 1, body: bytes = b"") -> None:

@@ -78,9 +78,7 @@ def test_every_option_of_a_child_arrives() -> None:
 
 
 def test_a_program_has_a_command_and_no_payload() -> None:
-    made = wire.child(
-        ChildSpec("p", command=["a", "b"], ready="notify", stop_signal="SIGINT")
-    )
+    made = wire.child(ChildSpec("p", command=["a", "b"], ready="notify", stop_signal="SIGINT"))
     assert isinstance(made, WireChild)
     assert (made.kind, made.command, made.payload) == ("program", ("a", "b"), b"")
     assert (made.care, made.stop_signal) == (WireCare(WireProbe("notify")), 2)

@@ -67,7 +67,7 @@ def test_a_user_namespace_does_where_one_is_not_root(pidns: None) -> None:
 
 
 def test_where_it_is_not_permitted_the_node_does_not_start_and_says_why() -> None:
-    forbid = "echo 0 > /proc/sys/user/max_pid_namespaces && exec \"$@\""
+    forbid = 'echo 0 > /proc/sys/user/max_pid_namespaces && exec "$@"'
     done = run("unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh")
     if "max_pid_namespaces" in done.stderr or done.stderr.startswith("unshare:"):
         pytest.skip(f"user namespaces are not permitted here: {done.stderr}")

@@ -194,5 +194,3 @@ def test_if_one_replica_does_not_start_none_is_left() -> None:
     with pytest.raises(otp.StartError, match="root/x/1: crash: exit code 3"):
         otp.start(tree)
     assert_gone(family(os.getpid()) - before)
-
-
