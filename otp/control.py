@@ -17,7 +17,7 @@ import msgspec
 from otp.codec import decode_envelope, encode
 from otp.frames import ERROR, INFO, MSGPACK, REPLY, Envelope, Failure
 from otp.messages import NodeRequest, RecentReports, Report, Subscribe, SupervisorRequest
-from otp.reactor import Reactor
+from otp.reactor import Reactor, Timer
 from otp.recent import Recent
 from otp.transport import FrameSocket, ProtocolError, peer_uid
 
@@ -28,6 +28,10 @@ WAITING_BYTES_MAX = 8 * 1024 * 1024
 
 ACCEPT_PAUSE_SECONDS = 0.1
 """How long nobody is let in after the process ran out of descriptors."""
+BEHIND_SECONDS_MAX = 5.0
+"""How long at most an answer waits for the mailroom to hear first what it is about."""
+BEHIND_LOOK_SECONDS = 0.001
+"""Between two looks whether it has."""
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 decode_supervisor_request: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
@@ -48,13 +52,20 @@ class Connection:
 
 
 class ControlServer:
-    """Listens, checks who it is, decodes requests, and sends reports to those who asked."""
+    """Listens, checks who it is, decodes requests, and sends reports to those who asked.
+
+    Who hears here of a start or an end may send something there at once, by way of the mailroom:
+    while that one is `behind`, nothing is said.
+    """
 
     def __init__(
         self, reactor: Reactor, handle: Callable[[Envelope, Any, Responder], None]
     ) -> None:
         self._reactor = reactor
         self._handle = handle
+        self.behind: Callable[[], bool] = lambda: False
+        self._behind_since: float | None = None
+        self._look: Timer | None = None
         self._connections: dict[Connection, None] = {}
         self._listener: socket.socket | None = None
         self._path = ""
@@ -93,13 +104,31 @@ class ControlServer:
             self.send(connection, Envelope(INFO, "", "node", 0, 0, 0, MSGPACK, "", body))
 
     def flush(self) -> None:
-        """Write what can be written."""
+        """Write what can be written, once the mailroom has heard what came before it."""
+        if self._look is None and self._waits():
+            self._look = self._reactor.after(BEHIND_LOOK_SECONDS, self._look_again)
+        if self._look is None:
+            self._write()
+
+    def _waits(self) -> bool:
+        if not self.behind():
+            self._behind_since = None
+            return False
+        now = self._reactor.now()
+        self._behind_since = self._behind_since or now
+        return now - self._behind_since < BEHIND_SECONDS_MAX
+
+    def _look_again(self) -> None:
+        self._look = None
+        self.flush()
+
+    def _write(self) -> None:
         for connection in list(self._connections):
             self._flush(connection)
 
     def close(self) -> None:
         """Flush what can be flushed and close everything."""
-        self.flush()
+        self._write()
         for connection in list(self._connections):
             connection.closed = None
             self._close(connection)

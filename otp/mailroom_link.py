@@ -173,6 +173,13 @@ class MailroomLink:
         for node in sorted({*self._neighbours.up, *self._ties.nodes()}):
             self._link_down(node, "the mailroom died")
 
+    def behind(self) -> bool:
+        """It has more to hear from its node than it has room for: a start or an end, say."""
+        if self._mailroom is None or self._mailroom.control is None:
+            return False
+        self._spawner.flush()
+        return self._mailroom.control.waiting > 0
+
     def _tell(self, message: Control, fds: tuple[int, ...] = ()) -> None:
         """Say it to the mailroom; the next one is told what it must know anyway."""
         mailroom = self._mailroom

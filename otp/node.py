@@ -17,9 +17,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from otp import isolation
+from otp.boot import read_boot, stop_signals
 from otp.codec import encode
 from otp.control import Connection, ControlServer, Responder
 from otp.frames import INFO, MSGPACK, Boot, BootResult, Envelope, Failure
@@ -40,7 +39,7 @@ from otp.messages import (
 )
 from otp.node_requests import Requests
 from otp.notify import VARIABLE, notify_ready
-from otp.own_parts import is_own, leave_nothing, own_parts, preload
+from otp.own_parts import is_own, leave_nothing, outlives, own_parts, preload, unawaited
 from otp.reactor import Descriptor, Reactor
 from otp.requests import to_op, to_reply
 from otp.running import Running
@@ -87,6 +86,7 @@ class Node:
         self._shell = Shell(self._reactor, self._spawner, self, self._creation, boot.name)
         self._asked = Requests(self, boot, self._spawner, self._shell)
         self.mailroom = MailroomLink(boot, self._creation, self._spawner, self)
+        self._control.behind = self.mailroom.behind
         self._memory = MemoryGuard(self._reactor, self._spawner)
         self._logs = LogLink(self._reactor, boot, self._spawner, self)
         self._spawner.outputs = self._logs.pipes
@@ -120,7 +120,7 @@ class Node:
             return self._not_even_begun(problem)
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        for number in (*_stop_signals(), signal.SIGCHLD):
+        for number in (*stop_signals(), signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         # `host.become` has them wait until here.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
@@ -145,9 +145,11 @@ class Node:
             return
         self._spawner.wake_zygote()
         self._shell.shutdown(self._root)
-        for running in self._spawner.running.values():
-            if not running.began and not running.told:
-                self._spawner.stop(running, STARTING_SECONDS_MAX)
+        self._cut_starts_short()
+
+    def _cut_starts_short(self) -> None:
+        for running in unawaited(self._spawner.running.values(), leaving=self._leaving):
+            self._spawner.stop(running, STARTING_SECONDS_MAX)
 
     def _host_gone(self) -> None:
         self._host = None
@@ -217,14 +219,15 @@ class Node:
 
     def _zygote_lost(self, gone: list[Running]) -> None:
         """All workers died with it; strays are ours now. Account for all, and begin again."""
-        self.fault("the zygote died; the tree is started again")
+        again = not self._stopping
+        self.fault(f"the zygote died; the tree {'is started again' if again else 'is gone'}")
         now = self._reactor.now()
         self._zygote_faults = [t for t in self._zygote_faults if now - t < ZYGOTE_FAULTS_SECONDS]
         self._zygote_faults.append(now)
         self._account(kill_all_below(END_SECONDS_MAX))
         for running in gone:
             self.ended(running, KILLED)
-            self.report(ChildExited(running.shown, time.time(), running.os_pid, KILLED, True))
+            self.report(ChildExited(running.shown, time.time(), running.os_pid, KILLED, again))
         self._shell.forget()
         self.mailroom.lost()
         self.mailroom.forget_supervisors(KILLED)
@@ -287,13 +290,14 @@ class Node:
         self._leaving = self._own is not None
         if self._leaving and self._own is not None:
             self._shell.shutdown(self._own)
+            self._cut_starts_short()
         else:
             self._reactor.stop()
 
     def spawned(self, running: Running, mail: socket.socket | None) -> None:
         if running.control is None:
             return  # it could not even be spawned; we hear of its end in a moment
-        if self._stopping and running.child.kind != "logger":
+        if self._stopping and not outlives(running):
             self._spawner.stop(running, STARTING_SECONDS_MAX)
         self._memory.watch(running)
         self._logs.began(running)
@@ -370,19 +374,6 @@ class Node:
         """Stop, and answer when the tree is down."""
         self._stop_waiters.append(responder)
         self.stop()
-
-
-def _stop_signals() -> list[signal.Signals]:
-    """A terminal that closes stops its node, too, except under nohup."""
-    hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
-    return [signal.SIGTERM, signal.SIGINT, *hangup]
-
-
-def read_boot(fd: int) -> Boot:
-    """The boot record from the descriptor (a memory file) that it came in."""
-    with os.fdopen(fd, "rb") as file:
-        file.seek(0)
-        return msgspec.msgpack.decode(file.read(), type=Boot)
 
 
 def main() -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 
 import msgspec
 
 from otp.exporting import Exporting
 from otp.messages import WireChild, WireSupervisor
+from otp.running import Running
 from otp.wire_tree import WireCare
 
 MAILROOM_RESTARTS_MAX, MAILROOM_RESTARTS_SECONDS = 20, 10.0
@@ -72,6 +74,17 @@ def _modules(tree: WireSupervisor) -> list[str]:
 def is_own(spec: WireSupervisor, parts: WireSupervisor) -> bool:
     """Whether this supervisor is one of them: nobody but the node may talk to it."""
     return spec is parts or any(spec is child for child in parts.children)
+
+
+def outlives(running: Running) -> bool:
+    """Whether it serves the tree to its end: it starts, and starts again, while the tree stops."""
+    return running.child.kind in ("mailroom", "logger", "metrics")
+
+
+def unawaited(running: Iterable[Running], *, leaving: bool) -> list[Running]:
+    """Who is still starting in a node that stops; of its own parts only where they end, too."""
+    starting = [one for one in running if not one.began and not one.told]
+    return [one for one in starting if leaving or not outlives(one)]
 
 
 def leave_nothing(metrics: Exporting | None) -> None:

@@ -138,9 +138,10 @@ class Spawner:
         """Write at the end of the round: a death and the restart that it causes go together, so
         that a mailroom has no moment between them in which a name leads nowhere."""
         self._dirty[channel] = None
-        self._reactor.at_end_of_round(self._flush_all)
+        self._reactor.at_end_of_round(self.flush)
 
-    def _flush_all(self) -> None:
+    def flush(self) -> None:
+        """Write what can be written of all that processes are told."""
         dirty, self._dirty = self._dirty, {}
         if dirty.pop(self._channel, self) is None:
             self._flush(self._channel)  # first: a fork takes longest
@@ -268,6 +269,7 @@ class Spawner:
             self.tell(running, Finish())
         else:
             self.kill(running, running.child.stop_signal)
+        self._clear_timer(running)  # the one of a start that was to be cut short, say
         if isinstance(shutdown, (int, float)):
             self._set_timer(running, float(shutdown), lambda: self.kill(running))
 

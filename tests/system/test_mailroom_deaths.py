@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
+from pathlib import Path
 
 import pytest
 
 import otp
+from otp.expect import Wanted
 from otp.own_parts import MAILROOM_RESTARTS_MAX
 from otp.testing import Start, eventually
 from tests.system import workers as w
@@ -88,3 +92,26 @@ def test_a_mailroom_that_dies_again_and_again_ends_the_node(otp_start: Start) ->
         ):
             node.kill("mailroom")
     assert node.process.wait(15) == 1
+
+
+def test_a_mailroom_that_dies_while_the_tree_stops_comes_back_and_cuts_nothing_short(
+    otp_start: Start, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    slow = f"trap 'read x < {fifo}; exit 0' TERM; while :; do sleep 0.01; done"
+    command = ["sh", "-c", slow]
+    node = otp_start(
+        otp.Supervisor(
+            "root", [otp.ChildSpec("slow", command=command), otp.ChildSpec("c", w.Counter)]
+        )
+    )
+    with node.expect(otp.ChildExited, "root/c"):
+        os.kill(node.pid, signal.SIGTERM)
+    never: list[Wanted] = [otp.ChildStartFailed, otp.GaveUp, otp.NodeFault]
+    with node.expect(otp.ChildStarted, "otp/mailroom", never=never):
+        node.kill("mailroom")
+    with node.expect(otp.ChildExited, "root/slow", never=never) as ended:
+        fifo.write_text("now\n")
+    assert ended.report.reason == otp.Reason("shutdown")
+    assert node.process.wait(5) == 0
