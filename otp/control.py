@@ -83,7 +83,8 @@ class ControlServer:
         """Serve a connection that is there already; `closed` is called when it ends."""
         connection = Connection(FrameSocket(sock), closed)
         self._connections[connection] = None
-        self._reactor.read(connection.channel, lambda: self._read(connection))
+        # Who asks may have been told of something by a worker, which told us before.
+        self._reactor.read(connection.channel, lambda: self._read(connection), last=True)
         return connection
 
     def send(self, connection: Connection, envelope: Envelope) -> None:

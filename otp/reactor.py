@@ -57,6 +57,7 @@ class Reactor:
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._held: set[int] = set()
+        self._last: set[int] = set()
         self._forgotten: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._sequence = itertools.count()
@@ -68,9 +69,14 @@ class Reactor:
     now = staticmethod(time.monotonic)
     """Monotonic seconds."""
 
-    def read(self, source: HasFileno, callback: Callback) -> None:
-        """Call back whenever the source has something to read or is closed."""
+    def read(self, source: HasFileno, callback: Callback, *, last: bool = False) -> None:
+        """Call back whenever the source has something to read or is closed.
+
+        One that comes `last` may speak of what others have said: they are heard before it in
+        each round, in whatever order epoll tells of them.
+        """
         fd = source.fileno()
+        (self._last.add if last else self._last.discard)(fd)
         known = fd in self._readers
         self._readers[fd] = callback
         if not known:
@@ -117,6 +123,7 @@ class Reactor:
         fd = source.fileno()
         self._writers.pop(fd, None)
         self._held.discard(fd)
+        self._last.discard(fd)
         if self._readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
             self._forgotten.add(fd)
@@ -147,6 +154,8 @@ class Reactor:
             self._forgotten.clear()
         ready = self._epoll.poll(self._timeout())
         self.alone = len(ready) == 1
+        if self._last and not self.alone:
+            ready.sort(key=lambda event: event[0] in self._last)
         for fd, events in ready:
             if fd in self._forgotten:
                 continue  # closed in this round; its number may be another's by now

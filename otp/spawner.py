@@ -220,13 +220,12 @@ class Spawner:
         with contextlib.ExitStack() as opened:
             ours, theirs = socket.socketpair()
             fds, mail = [opened.enter_context(theirs)], None
-            # A mailroom hands connections over; from anybody else descriptors are not taken.
-            running.control = FrameSocket(
-                ours,
-                fds=running.child.kind == "mailroom",
-                frame_bytes_max=CONTROL_FRAME_BYTES_MAX,
-            )
-            self._reactor.read(running.control, lambda: self.hear(running))
+            # A mailroom hands connections over; from anybody else descriptors are not taken. What
+            # it brings from a worker comes after what the worker itself has told us before.
+            post = running.child.kind == "mailroom"
+            control = FrameSocket(ours, fds=post, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
+            running.control = control
+            self._reactor.read(control, lambda: self.hear(running), last=post)
             if running.has_mail:
                 mail, inner = socket.socketpair()
                 fds.append(opened.enter_context(inner))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import socket
@@ -179,6 +180,25 @@ def test_a_reader_is_called_for_bytes_and_for_the_end(loop: Clocked, pair: Pair)
     pair[1].close()
     loop.run_once()
     assert got == [b"bytes", b""]
+
+
+def test_who_comes_last_is_called_after_all_others(loop: Clocked, pair: Pair) -> None:
+    """Also where epoll tells of it first, since it was ready in the round before."""
+    ran: list[str] = []
+    with contextlib.ExitStack() as opened:
+        early, late = (list(map(opened.enter_context, socket.socketpair())) for _ in range(2))
+        for sock, name, last in ((pair[0], "last", True), (early[0], "a", False)):
+            loop.read(sock, lambda name=name: ran.append(name), last=last)  # type: ignore[misc]
+        loop.read(late[0], lambda: ran.append("b"))
+        for sock in (pair[1], late[1], early[1]):
+            sock.send(b"x")
+        loop.run_once()
+        assert ran == ["b", "a", "last"]
+        loop.read(pair[0], lambda: ran.append("first"))
+        loop.run_once()
+        assert ran[3:] == ["first", "b", "a"]
+        for sock in (pair[0], early[0], late[0]):
+            loop.forget(sock)
 
 
 def test_a_new_reader_takes_the_place_of_the_old(loop: Clocked, pair: Pair) -> None:
