@@ -32,6 +32,8 @@ BEHIND_SECONDS_MAX = 5.0
 """How long at most an answer waits for the mailroom to hear first what it is about."""
 BEHIND_LOOK_SECONDS = 0.001
 """Between two looks whether it has."""
+ASKED_TURN = 2
+"""In each round of the node: after its processes (0) and its mailroom (1)."""
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 decode_supervisor_request: Callable[[bytes], Any] = msgspec.msgpack.Decoder(
@@ -84,7 +86,7 @@ class ControlServer:
         connection = Connection(FrameSocket(sock), closed)
         self._connections[connection] = None
         # Who asks may have been told of something by a worker, which told us before.
-        self._reactor.read(connection.channel, lambda: self._read(connection), last=True)
+        self._reactor.read(connection.channel, lambda: self._read(connection), turn=ASKED_TURN)
         return connection
 
     def send(self, connection: Connection, envelope: Envelope) -> None:

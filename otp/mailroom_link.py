@@ -191,11 +191,6 @@ class MailroomLink:
             self._mailroom = None
             self._spawner.kill(mailroom)
 
-    def hear(self) -> None:
-        """Take now what the mailroom has said until now."""
-        if self._mailroom is not None and self._mailroom.control is not None:
-            self._spawner.hear(self._mailroom)
-
     def _receive(self, frame: bytes) -> bool:
         """A control message of the mailroom's; False for those that every worker sends."""
         match _from_mailroom(frame):

@@ -59,12 +59,7 @@ class Requests:
         }
 
     def handle(self, envelope: Envelope, request: Any, responder: Responder) -> None:
-        """Answer now or later.
-
-        Whoever asks may just have been told by a server of ours that it watches or links somebody,
-        which comes from the mailroom: so that is heard first.
-        """
-        self._owner.mailroom.hear()
+        """Answer now or later."""
         answer = self._table.get(type(request))
         if answer is None:
             self._owner.supervisor_request(envelope.to or "/", request, responder)

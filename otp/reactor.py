@@ -57,7 +57,7 @@ class Reactor:
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._held: set[int] = set()
-        self._last: set[int] = set()
+        self._turns: dict[int, int] = {}
         self._forgotten: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._sequence = itertools.count()
@@ -69,14 +69,16 @@ class Reactor:
     now = staticmethod(time.monotonic)
     """Monotonic seconds."""
 
-    def read(self, source: HasFileno, callback: Callback, *, last: bool = False) -> None:
+    def read(self, source: HasFileno, callback: Callback, *, turn: int = 0) -> None:
         """Call back whenever the source has something to read or is closed.
 
-        One that comes `last` may speak of what others have said: they are heard before it in
-        each round, in whatever order epoll tells of them.
+        One of a later `turn` may speak of what those of earlier ones have said: they are heard
+        before it in each round, in whatever order epoll tells of them.
         """
         fd = source.fileno()
-        (self._last.add if last else self._last.discard)(fd)
+        self._turns.pop(fd, None)
+        if turn:
+            self._turns[fd] = turn
         known = fd in self._readers
         self._readers[fd] = callback
         if not known:
@@ -123,7 +125,7 @@ class Reactor:
         fd = source.fileno()
         self._writers.pop(fd, None)
         self._held.discard(fd)
-        self._last.discard(fd)
+        self._turns.pop(fd, None)
         if self._readers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
             self._forgotten.add(fd)
@@ -154,8 +156,8 @@ class Reactor:
             self._forgotten.clear()
         ready = self._epoll.poll(self._timeout())
         self.alone = len(ready) == 1
-        if self._last and not self.alone:
-            ready.sort(key=lambda event: event[0] in self._last)
+        if self._turns and not self.alone:
+            ready.sort(key=lambda event: self._turns.get(event[0], 0))
         for fd, events in ready:
             if fd in self._forgotten:
                 continue  # closed in this round; its number may be another's by now

@@ -225,7 +225,7 @@ class Spawner:
             post = running.child.kind == "mailroom"
             control = FrameSocket(ours, fds=post, frame_bytes_max=CONTROL_FRAME_BYTES_MAX)
             running.control = control
-            self._reactor.read(control, lambda: self.hear(running), last=post)
+            self._reactor.read(control, lambda: self._hear(running), turn=int(post))
             if running.has_mail:
                 mail, inner = socket.socketpair()
                 fds.append(opened.enter_context(inner))
@@ -293,7 +293,7 @@ class Spawner:
             self._release(running)
             running.owner.ended(running, Reason("crash", text))
 
-    def hear(self, running: Running) -> None:
+    def _hear(self, running: Running) -> None:
         """Take what a process says of itself."""
         assert running.control is not None
         try:

@@ -182,23 +182,20 @@ def test_a_reader_is_called_for_bytes_and_for_the_end(loop: Clocked, pair: Pair)
     assert got == [b"bytes", b""]
 
 
-def test_who_comes_last_is_called_after_all_others(loop: Clocked, pair: Pair) -> None:
-    """Also where epoll tells of it first, since it was ready in the round before."""
-    ran: list[str] = []
+def test_each_is_called_in_its_turn(loop: Clocked) -> None:
+    """Also where epoll tells of a later turn first, since it was ready in the round before."""
+    ran: list[int] = []
     with contextlib.ExitStack() as opened:
-        early, late = (list(map(opened.enter_context, socket.socketpair())) for _ in range(2))
-        for sock, name, last in ((pair[0], "last", True), (early[0], "a", False)):
-            loop.read(sock, lambda name=name: ran.append(name), last=last)  # type: ignore[misc]
-        loop.read(late[0], lambda: ran.append("b"))
-        for sock in (pair[1], late[1], early[1]):
-            sock.send(b"x")
+        for turn in (2, 0, 1):
+            ours, theirs = map(opened.enter_context, socket.socketpair())
+            loop.read(ours, lambda turn=turn: ran.append(turn), turn=turn)  # type: ignore[misc]
+            theirs.send(b"x")
+            opened.callback(loop.forget, ours)
         loop.run_once()
-        assert ran == ["b", "a", "last"]
-        loop.read(pair[0], lambda: ran.append("first"))
+        assert ran == [0, 1, 2]
+        loop.read(ours, lambda: ran.append(-1), turn=3)
         loop.run_once()
-        assert ran[3:] == ["first", "b", "a"]
-        for sock in (pair[0], early[0], late[0]):
-            loop.forget(sock)
+        assert ran[3:] == [0, 2, -1]
 
 
 def test_a_new_reader_takes_the_place_of_the_old(loop: Clocked, pair: Pair) -> None:
