@@ -41,6 +41,8 @@ LANE_BYTES_MAX = 16 * 1024 * 1024
 """What may wait in a lane whose other end is slow; beyond it, what is sent is `Overloaded`."""
 REPLY_BYTES_MAX = 20 * 1024 * 1024
 """The same where replies are included; beyond it the lane is closed: no reply is lost silently."""
+AT_ONCE_BYTES_MAX = 1024 * 1024
+"""A handler that has more than this unwritten writes what the lane takes before it sends more."""
 OWED_MAX = 100_000
 """Calls that may wait for one process's replies by lanes; beyond it a call is `Overloaded`."""
 DRAIN_SECONDS_MAX = 1.0
@@ -98,13 +100,11 @@ class Lane:
 
     def close(self) -> None:
         """Hang up; what was sent before still arrives. Calls under way raise Disconnected."""
-        self._lanes.flush()
-        self._lanes.lose(self)
+        self._lanes.hang_up(self)
 
     def _send(self, kind: int, message: Any) -> None:
         how, body = codec.dump(message)
-        self.post(Envelope(kind, "", "", 0, 0, 0, how, "", body), message)
-        self._lanes.dirty[self] = None
+        self._lanes.post(self, Envelope(kind, "", "", 0, 0, 0, how, "", body), message)
 
     # ------------------------------------------------------------ for Lanes and the process
 
@@ -124,6 +124,8 @@ class Lane:
             limit = f"{most} bytes wait in the lane"
             raise Overloaded(what=_what(envelope, message), to=self.to, limit=limit)
         channel.send(frame)
+        if channel.waiting > AT_ONCE_BYTES_MAX:
+            channel.flush()
 
     @property
     def waiting(self) -> int:
@@ -223,13 +225,13 @@ class Lanes:
         self._pending.add(ref, waiting)
         envelope = Envelope(CALL, "", "", ref, ttl, 0, how, "", body)
         try:
-            self._post(lane, envelope, request, now=then is None)
+            self.post(lane, envelope, request, now=then is None)
         except BaseException:
             self._pending.forget(ref)
             raise
         return ref, waiting
 
-    def _post(self, lane: Lane, envelope: Envelope, message: Any, *, now: bool) -> None:
+    def post(self, lane: Lane, envelope: Envelope, message: Any, *, now: bool = False) -> None:
         """At once where somebody waits for it; what comes in numbers is written together."""
         try:
             lane.post(envelope, message, now=now)
@@ -247,18 +249,21 @@ class Lanes:
             return
         if events & ~select.POLLOUT:
             self._read(lane)
-        if events & select.POLLOUT and lane.open:
+        if events & select.POLLOUT and fd in self._lanes:
             self.dirty[lane] = None
 
     def flush(self) -> None:
         """Write what can be written now."""
         dirty, self.dirty = self.dirty, {}
         for lane in dirty:
-            if lane.open:
-                try:
-                    lane.flush(self._poll)
-                except EOFError:
-                    self.lose(lane)
+            if self._lanes.get(lane.fileno()) is not lane:
+                continue  # it is over
+            try:
+                lane.flush(self._poll)
+            except EOFError:
+                self.lose(lane)
+            if not lane.open and not lane.waiting:
+                self.lose(lane)
 
     def drain(self) -> None:
         """Write all that waits, for a moment: the process is about to end."""
@@ -278,6 +283,8 @@ class Lanes:
     def _read(self, lane: Lane) -> None:
         try:
             for frame in lane.receive():
+                if not lane.open:
+                    return  # hung up: only its end counts
                 envelope = decode_envelope(frame)
                 if envelope.kind not in _KINDS:
                     raise ProtocolError(f"a frame of kind {envelope.kind} in a lane")
@@ -317,7 +324,7 @@ class Lanes:
     def _answer(self, lane: Lane, kind: int, ref: int, body: bytes, how: int) -> None:
         envelope = Envelope(kind, "", "", ref, 0, 0, how, "", body)
         try:
-            self._post(lane, envelope, None, now=not self._owner.mailbox)
+            self.post(lane, envelope, None, now=not self._owner.mailbox)
         except Disconnected:
             return  # nobody waits for it any more
         except Overloaded:
@@ -328,6 +335,14 @@ class Lanes:
         """Some call that came by a lane is not answered yet."""
         return bool(self._owed)
 
+    def hang_up(self, lane: Lane) -> None:
+        """Nothing more goes by it, either way; it is over when what was sent is written."""
+        if lane.open:
+            lane.open = False
+            self._let_go(lane)
+            self.dirty[lane] = None
+            self.flush()
+
     def lose(self, lane: Lane) -> None:
         """The lane is over: whoever waits for a reply by it is told."""
         if self._lanes.pop(lane.fileno(), None) is None:
@@ -335,6 +350,9 @@ class Lanes:
         self._poll.unregister(lane.fileno())
         lane.shut()
         self.dirty.pop(lane, None)
+        self._let_go(lane)
+
+    def _let_go(self, lane: Lane) -> None:
         for key in [key for key, owed in self._owed.items() if owed is lane]:
             del self._owed[key]
         self._pending.lost(lane)

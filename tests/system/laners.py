@@ -55,6 +55,13 @@ class Flood(otp.Request[str], frozen=True):
     size: int
 
 
+class Part(otp.Request[bool], frozen=True):
+    """Cast so many notes of this size, and close the lane."""
+
+    count: int
+    size: int
+
+
 class Sums(otp.Request[list[str]], frozen=True):
     """Two lanes at once, a call by each and one by the mailroom."""
 
@@ -75,6 +82,11 @@ class Laner(otp.GenServer):
 
     def done(self, request: Asked, sender: otp.From[Any]) -> Any:
         match request:
+            case Part(count, size):
+                for n in range(count):
+                    self.lane_.cast(w.Note(f"{n} ".ljust(size)))
+                self.lane_.close()
+                return self.lane_.open
             case Open(to, seconds):
                 self.lane_ = self.lane(to, timeout=seconds)
                 return self.lane_.pid
@@ -115,7 +127,7 @@ class Laner(otp.GenServer):
             return str(error)
 
 
-Asked = Open | Close | By | Many | Hang | Large | Flood | Strange | Sums | w.Pid
+Asked = Open | Close | By | Many | Hang | Large | Flood | Strange | Part | Sums | w.Pid
 TREE = otp.Supervisor(
     "root",
     max_restarts=1000,

@@ -96,6 +96,18 @@ def test_a_frozen_server_holds_nobody_for_ever(node: otp.Node) -> None:
     assert eventually(lambda: node.call("laner", way.By(1), timeout=20)) == "12"
 
 
+def test_what_was_sent_before_the_end_of_a_lane_arrives(node: otp.Node) -> None:
+    before = open_files(row(node, "root/laner").pid)
+    node.call("laner", way.Open("counter"))
+    frozen = freeze(node, "counter")
+    assert node.call("laner", way.Part(400, 10_000)) is False
+    assert node.call("laner", way.By(1)) == "Disconnected"
+    os.kill(frozen, signal.SIGCONT)
+    eventually(lambda: len(node.call("counter", w.Noted())) == 400)
+    assert node.call("counter", w.Noted()) == [f"cast {n} ".ljust(10_005) for n in range(400)]
+    eventually(lambda: open_files(row(node, "root/laner").pid) <= before)
+
+
 def test_closed_lanes_and_dead_openers_leave_nothing(node: otp.Node) -> None:
     node.call("laner", way.Open("counter"))
     node.call("laner", way.Close())
