@@ -97,7 +97,10 @@ class MemoryGuard:
 
     def _judge(self, running: Running) -> None:
         most = running.child.memory_max
-        has = self._measure(running.os_pid, most)
+        try:
+            has = self._measure(running.os_pid, most)
+        except OSError:  # out of descriptors, say: it is looked at again
+            return
         if has > most:
             text = f"memory_max {sizes.as_text(most)} exceeded ({sizes.as_text(has)})"
             running.verdict = Reason("killed", text)

@@ -128,6 +128,8 @@ class Node:
         self._spawner.start(self._preload(), self._boot.sys_path)
         self._reactor.run()
         self._end()
+        for number in stop_signals():  # one more, when all is done, must not change the exit code
+            signal.signal(number, signal.SIG_IGN)
         return self._exit_code if self._essential is None else self._essential.exit_code
 
     def _not_even_begun(self, text: str) -> int:

@@ -271,6 +271,8 @@ class Spawner:
         self._clear_timer(running)  # the one of a start that was to be cut short, say
         if isinstance(shutdown, (int, float)):
             self._set_timer(running, float(shutdown), lambda: self.kill(running))
+        else:
+            self.kill(running, signal.SIGCONT)  # nobody kills it: standing still it would not end
 
     def kill(self, running: Running, number: int = signal.SIGKILL) -> None:
         """Signal it, by its parent, who knows that it still is who it was."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -102,3 +103,20 @@ def test_it_looks_no_longer_than_somebody_is_there(monkeypatch: pytest.MonkeyPat
     reactor.after(0, reactor.stop)
     reactor.run()
     assert looks == [1]
+
+
+def test_a_node_without_descriptors_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "SAMPLE_SECONDS", 0)
+    found: list[int | OSError] = [OSError(errno.EMFILE, "Too many open files"), 2]
+
+    def measure(pid: int, most: int) -> int:
+        if isinstance(has := found.pop(0), OSError):
+            raise has
+        return has
+
+    reactor, kills = Reactor(), Kills()
+    MemoryGuard(reactor, kills, measure).watch(kills.add(1, 1))
+    reactor.run_once()
+    assert not kills.killed
+    reactor.run_once()
+    assert kills.killed == [1]

@@ -169,3 +169,13 @@ def test_there_is_no_such_signal(otp_start: Start) -> None:
     with pytest.raises(otp.NoProcess):
         node.kill("nobody")
     assert row(node, "root/sh").state == "running"
+
+
+def test_one_that_stands_still_goes_on_to_end_however_long_it_may_take(otp_start: Start) -> None:
+    sleeper = otp.ChildSpec("sleeper", command=["sleep", "300"], shutdown="infinity")
+    server = otp.ChildSpec("server", w.Counter, shutdown="infinity")
+    node = otp_start(otp.Supervisor("root", [sleeper, server]))
+    for path in ("sleeper", "server"):
+        freeze(node, path)
+        node.terminate_child("/", path)
+        assert row(node, f"root/{path}").last_exit == "shutdown"
