@@ -173,10 +173,10 @@ class Router:
 
     def peer_lost(self, peer: Peer, text: str, waiting: Iterable[Envelope]) -> None:
         """The link is down, or was not made: whoever waits for an answer from there is told."""
+        for envelope in waiting:  # these never left us
+            self._abroad.pop((envelope.frm, envelope.ref), None)
+            self._fail(envelope, Failure("nodedown", peer.name))
         failure = Failure("nodedown", peer.name, NOCONNECTION)
-        for envelope in waiting:
-            if (envelope.frm, envelope.ref) not in self._abroad:
-                self._fail(envelope, failure)
         for to, ref in [key for key, (node, _) in self._abroad.items() if node == peer.name]:
             del self._abroad[to, ref]
             self._answer(to, ref, failure)

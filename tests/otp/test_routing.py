@@ -212,7 +212,7 @@ def test_calls_that_wait_for_a_link_hear_that_it_was_not_made(room: Room) -> Non
     room.send(client, CAST, "counter@b", ref=2)
     assert len(peer.backlog) == 2
     peer.fail("refused")
-    assert [(ref, failure.kind) for ref, failure in failures(client)] == [(1, "nodedown")]
+    assert failures(client) == [(1, Failure("nodedown", "b"))], "it did not happen"
     peer.obstacle = "full"
     room.send(client, CALL, "counter@b", ref=3)
     assert failures(client) == [(3, Failure("overloaded", "the link to b is being made"))]
