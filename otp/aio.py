@@ -259,6 +259,9 @@ class AsyncNode:
         self.registered_keys, self.dispatch = names.registered_keys, names.dispatch
         self.pg = AsyncGroups(self.call)
 
+    def __repr__(self) -> str:
+        return repr(self._node)
+
     @property
     def pid(self) -> int:
         """The node's OS pid."""

@@ -133,6 +133,9 @@ class Node(StartsTasks, FindsNames):
                 self._control = Control.of(self.run_dir)
             return self._control
 
+    def __repr__(self) -> str:
+        return f"<otp node at {self.run_dir}>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         """What travels to another process is the way to the node, and not its end."""
         return Node, (self.run_dir,)

@@ -70,6 +70,9 @@ class StartedNode(Node):
         self._log = log
         self._ours = True
 
+    def __repr__(self) -> str:
+        return f"<otp node at {self.run_dir}, pid {self.pid}>"
+
     @property
     def pid(self) -> int:
         """The node's OS pid."""

@@ -65,7 +65,7 @@ class Unit:
         """What was asked for when it gave up, in words."""
         most, seconds = self.spec.max_restarts, self.spec.max_seconds
         times = "restart" if most == 1 else "restarts"
-        return f"{id} needs one more than max_restarts: {most} {times} in {seconds:g} s"
+        return f"{id}: more than {most} {times} in {seconds:g} s (max_restarts, max_seconds)"
 
     def below(self, id: str) -> tuple[str, str]:
         """The report path and the address of a child."""

@@ -44,6 +44,7 @@ def test_a_node_lives_as_long_as_its_block(home: Path) -> None:
         assert [row.path for row in node.processes()][-3:] == ["root", "root/counter", "root/pool"]
         pids = [row.pid for row in node.processes() if row.pid]
         assert len(pids) == 4
+        assert repr(node) == f"<otp node at {node.run_dir}, pid {node.pid}>"
         assert stat.S_IMODE(os.stat(node.run_dir).st_mode) == 0o700
     assert all(map(gone, pids))
     assert not os.path.exists(node.run_dir)

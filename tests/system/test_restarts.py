@@ -107,7 +107,7 @@ def test_give_up_can_wait(otp_start: Start, otp_expect: Expect) -> None:
     delayed = seen.reports[0]
     assert isinstance(delayed, otp.RestartDelayed)
     assert delayed.seconds == 0.2
-    assert delayed.text == "a needs one more than max_restarts: 0 restarts in 5 s"
+    assert delayed.text == "a: more than 0 restarts in 5 s (max_restarts, max_seconds)"
     assert node.call("b", w.Pid()) == pid
 
 
