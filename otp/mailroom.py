@@ -78,7 +78,6 @@ class Mailroom:
         self._news = select.poll()
         self._news.register(control.fileno(), select.POLLIN)
         self._arrived: dict[Port, None] = {}
-        self._prompt = False
         self.now = self._reactor.now
         self._clients_made = 0
         self._clients: set[Port] = set()
@@ -156,10 +155,6 @@ class Mailroom:
         return True
 
     def dirty(self, port: Port) -> None:
-        if self._prompt:
-            self._prompt = False
-            self._flush_port(port)
-            return
         self._reactor.at_end_of_round(port.flush_callback(self._flush_port))
 
     def close(self, port: Port, text: str) -> None:
@@ -227,9 +222,9 @@ class Mailroom:
         """
         if port.arrived[0][0].kind != REPLY and self._news.poll(0):
             self._line.hear()
-        self._prompt = True
+        self._router.prompt = True
         self._route_arrived(port)
-        self._prompt = False
+        self._router.prompt = False
 
     def _route_all(self) -> None:
         """What has arrived in this round. Whoever sent it may know of a start or an end that our

@@ -102,12 +102,12 @@ class Port:
         arrived, self.arrived = self.arrived, []
         return arrived
 
-    def offer(self, envelope: Envelope, frame: bytes) -> bool:
-        """Queue a frame; False when there is no room for one of its kind.
+    def offer(self, envelope: Envelope, frame: bytes, *, now: bool = False) -> bool:
+        """Queue a frame, or write it `now`; False when there is no room for one of its kind.
 
         There is room for any frame where nothing else waits, however long it is.
         """
-        waiting = self.channel.waiting
+        channel, waiting = self.channel, self.channel.waiting
         if waiting:
             room = QUEUE_BYTES_MAX
             if envelope.kind in SIGNALS:
@@ -115,7 +115,13 @@ class Port:
             if waiting + len(frame) > room:
                 self.dropped += 1
                 return False
-        self.channel.send(frame)
+        elif now:
+            try:
+                channel.send_now(frame)
+            except EOFError:
+                channel.send(frame)  # the end is for whoever reads from it, or flushes
+            return True
+        channel.send(frame)
         return True
 
     def expect(self, envelope: Envelope, now: float) -> None:

@@ -58,6 +58,7 @@ class Router:
         self.me = serve.node
         self._creation = serve.creation
         self._shell = shell
+        self.prompt = False  # what is routed now has nothing to be written together with
         self._ports: dict[str, Port] = {}
         self._local = LocalAddresses()
         self._at_node: set[str] = set()
@@ -212,8 +213,7 @@ class Router:
         """One frame goes where it belongs, or its sender hears why not."""
         if source is not None and not self._admit(envelope, frame, source):
             return
-        port = self._local.get(envelope.to)
-        if port is not None:
+        if (port := self._local.get(envelope.to)) is not None:
             self._deliver(envelope, frame, port)
         else:
             self._route_further(envelope, frame, source)
@@ -274,8 +274,9 @@ class Router:
             return
         if envelope.kind == CALL and not self._expect(envelope, port):
             return
-        if port.offer(envelope, frame):
-            self._shell.dirty(port)
+        if port.offer(envelope, frame, now=self.prompt):
+            if port.channel.waiting:
+                self._shell.dirty(port)
         elif envelope.kind == CALL:
             port.answered(envelope.frm, envelope.ref)
             self._abroad.pop((envelope.frm, envelope.ref), None)

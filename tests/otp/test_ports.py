@@ -96,6 +96,24 @@ def test_one_frame_of_any_length_has_room_where_nothing_waits(port: Port) -> Non
     assert port.offer(envelope(CALL), bytes(1000))
 
 
+def test_what_is_written_now_never_overtakes_what_waits(port: Port, far: FrameSocket) -> None:
+    assert port.offer(envelope(CAST), b"first", now=True)
+    assert far.receive() == [b"first"] and not port.channel.waiting
+    port.offer(envelope(CAST), b"second")
+    assert port.offer(envelope(CAST), b"third", now=True)
+    assert port.channel.flush()
+    assert far.receive() == [b"second", b"third"]
+
+
+def test_an_end_that_is_met_while_writing_is_left_to_whoever_flushes(
+    port: Port, far: FrameSocket
+) -> None:
+    far.close()
+    assert port.offer(envelope(CALL), b"in vain", now=True)
+    with pytest.raises(EOFError):
+        port.channel.flush()
+
+
 # ---------------------------------------------------------------- calls
 
 
