@@ -14,7 +14,7 @@ import psutil
 
 MARK = "OTP_TEST_SESSION"
 # How long processes that are about to end may take; a node stops its tree in less.
-GONE_SECONDS_MAX = 5.0
+GONE_SECONDS_MAX = 10.0
 
 
 def mark_session() -> str:

@@ -12,7 +12,7 @@ from otp import page_server
 from otp.page_server import Deliver, PageServer
 from otp.reactor import Reactor
 
-SECONDS_MAX = 10.0
+SECONDS_MAX = 60.0
 
 
 class Room:

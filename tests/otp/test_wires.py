@@ -11,7 +11,7 @@ from otp.testing import MakeWire, Start, eventually
 from otp.wires import HELD_BYTES_MAX, Wire
 from tests.ports import ports_in_a_row
 
-SECONDS_MAX = 10.0
+SECONDS_MAX = 60.0
 
 
 class Get(otp.Request[int], frozen=True):

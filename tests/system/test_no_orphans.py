@@ -119,7 +119,7 @@ def test_one_that_is_killed_leaves_nothing_and_is_replaced(
     back = {"zygote": "root/deaf", "mailroom": "otp/mailroom"}.get(who, path)
     with node.expect(otp.ChildStarted, back):
         node.kill(who)
-    assert_gone(victims, GONE_SECONDS_MAX)
+    assert_gone(victims)
     settled(node, mark, isolation)
 
 

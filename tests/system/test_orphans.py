@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import psutil
 
@@ -14,7 +13,7 @@ from otp.testing import Start, eventually
 from tests.system import odd_workers as odd
 from tests.system import workers as w
 from tests.system.help import (
-    GONE_SECONDS_MAX,
+    PATIENCE_SECONDS,
     assert_gone,
     family,
     freeze,
@@ -94,7 +93,7 @@ def test_a_host_lost_while_its_tree_starts(tmp_path: object) -> None:
         pids = family(host.pid) - {host.pid}
         assert len(pids) > 4
         host.kill()
-    assert_gone(pids, GONE_SECONDS_MAX + 1)
+    assert_gone(pids)
 
 
 def test_a_frozen_zygote_does_not_keep_a_node_from_ending(otp_start: Start) -> None:
@@ -102,7 +101,7 @@ def test_a_frozen_zygote_does_not_keep_a_node_from_ending(otp_start: Start) -> N
     old = family(node.pid) | kin(node)
     freeze(node, "zygote")
     psutil.Process(node.pid).terminate()
-    assert node.process.wait(10) == 0
+    assert node.process.wait(PATIENCE_SECONDS) == 0
     assert_gone(old)
 
 
@@ -147,9 +146,7 @@ def test_what_a_fork_bomb_left_is_chased_to_the_end(otp_start: Start) -> None:
     tree = otp.Supervisor("root", children=[otp.Supervisor("pool", max_restarts=100)])
     node = otp_start(tree)
     command = [sys.executable, "-c", bomb]
-    started = time.monotonic()
     with node.expect(otp.ChildExited, "root/pool/bomb"):
         spec = otp.ChildSpec("bomb", command=command, restart="temporary")
         node.start_child("pool", spec)
     eventually(lambda: not strangers(node), ignoring=(psutil.NoSuchProcess,))
-    assert time.monotonic() - started < 5

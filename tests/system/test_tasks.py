@@ -16,7 +16,7 @@ import otp
 from otp.task import AHEAD_MAX
 from otp.testing import Start, eventually
 from tests.system import task_workers as w
-from tests.system.help import GONE_SECONDS_MAX, assert_gone, restart, row
+from tests.system.help import PATIENCE_SECONDS, assert_gone, restart, row
 
 TREE = otp.Supervisor(
     "root",
@@ -106,9 +106,12 @@ def test_a_task_outlives_the_mailroom(node: otp.StartedNode, tmp_path: Path) -> 
     pipe = str(tmp_path / "pipe")
     os.mkfifo(pipe)
     task = node.start_task(w.waits_for, pipe)
-    with node.expect(otp.ChildStarted, "otp/mailroom"):
+    # It runs once there is a reader; before, the word to begin might be lost with the mailroom,
+    # and nobody would say it again before the result is asked for.
+    writer = eventually(lambda: os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), ignoring=(OSError,))
+    with os.fdopen(writer, "w") as end, node.expect(otp.ChildStarted, "otp/mailroom"):
         node.kill("mailroom")
-    Path(pipe).write_text("still here")
+        end.write("still here")
     assert task.result() == "still here"
 
 
@@ -146,7 +149,7 @@ def test_tasks_end_with_the_program_that_started_them(
     waiting.start()
     other.close()
     assert_gone([pid])
-    waiting.join(GONE_SECONDS_MAX)
+    waiting.join(PATIENCE_SECONDS)
     assert errors == ["Disconnected"]
 
 
