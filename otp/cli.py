@@ -87,7 +87,7 @@ examples:
   otp kill pool/w1                kill -9; its supervisor restarts it
 
 exit codes: 0 all is well, 1 it went wrong, 2 wrong usage or a wrong file,
-3 `otp diff` has found changes, 130 Ctrl-C"""
+3 `otp diff` has found changes, 130 Ctrl-C (`otp run`: 0, or 1 if it was pressed twice)"""
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import codeop
 import io
 import os
 import re
@@ -201,6 +202,18 @@ def test_the_readme_runs(language: str, code: str, tmp_path: Path) -> None:
         check=False,
     )
     assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
+
+
+@pytest.mark.parametrize(("language", "code"), readme())
+def test_the_readme_can_be_pasted_into_a_prompt(language: str, code: str) -> None:
+    """There an empty line ends a class, so that none may be within one."""
+    if language == "python":
+        lines: list[str] = []
+        for line in [*code.splitlines(), ""]:
+            lines.append(line)
+            if codeop.compile_command("\n".join(lines), symbol="single") is not None:
+                lines = []
+        assert not lines
 
 
 def test_snippets_are_found_with_their_reason_not_to_run() -> None:

@@ -64,7 +64,7 @@ def _answer(client: Client, arguments: argparse.Namespace, request: Any) -> Any:
 
 
 def _call_arguments(parser: argparse.ArgumentParser) -> None:
-    path = "pool/w1 or root/pool/w1, a name, or either with @NODE"
+    path = "pool/w1 (or root/pool/w1), or a name; of another node: pool/w1@NODE or name@NODE"
     parser.add_argument("path", metavar="PATH", help=path)
     text = "Type field=value .., JSON with its `type`, or - for JSON from stdin"
     parser.add_argument("request", metavar="REQUEST", nargs="+", help=text)

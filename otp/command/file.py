@@ -163,7 +163,8 @@ examples:
   otp run a.yaml --name a --listen 127.0.0.1:7001 --peer b=127.0.0.1:7002 --authkey-file key
 
 `start: "counter:Counter"` is looked for here and next to the file. Ctrl-C stops the children in
-reverse order; pressed again, at once. Exit code 1: it did not start, or the root gave up. With -d:
+reverse order; pressed again, at once. Exit code 0: it was stopped, in order. 1: it did not start,
+the root gave up, or Ctrl-C was pressed twice. Of a child that is `essential`: its own. With -d:
 0 when all has started (with --wait: and has stayed up), 1 if it did not; then nothing runs, unless
 it was only --wait that ran out of time.""",
 )
@@ -178,5 +179,8 @@ examples:
   otp check supervisors.yaml
   otp check supervisors.yaml --json | jq .problems
 
-All problems are told, as file:line:column. Nothing is started.""",
+All problems of what is written are told, as file:line:column: also a `start` that cannot be
+imported or whose `args` do not fit, a `user` or an `env_file` that is not there. Not looked at:
+whether programs, a `cwd` and the files of `tls` are there, and whether you may switch to a `user`.
+Nothing is started.""",
 )

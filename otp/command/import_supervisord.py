@@ -189,6 +189,8 @@ class _Import:
         wanted = options.get("autorestart", "unexpected").lower()
         kind = "true" if wanted in TRUE else "unexpected" if wanted == "unexpected" else "false"
         fields["restart"] = RESTART[kind]
+        if kind == "false":
+            block.comments += FORGOTTEN
         number = options.get("stopsignal", "TERM").upper().removeprefix("SIG")
         if number != "TERM":
             fields["stop_signal"] = f"SIG{number}"
@@ -235,4 +237,9 @@ class _Import:
             )
 
 
+FORGOTTEN = (
+    "autorestart is false: never restarted, but forgotten when it ends (not in `otp ps`, no",
+    "`otp start`). With `restart: transient` it stays, as stopped; restarted only if it failed.",
+)
+"""OTP has no child that is never restarted and yet kept."""
 NOTE = "From a supervisord.conf. Its output is kept by otp: see `otp logs`."

@@ -112,8 +112,12 @@ STOP = Command(
     examples="""\
 examples:
   otp stop                        the whole node; returns when nothing is left of it
+  otp stop --name shop            that node, where several run
   otp stop pool/w1                it stays stopped until `otp start pool/w1`
   otp stop pool                   a supervisor, with its children, the last one first
+
+Without --name or --run-dir the only node that runs is meant, also one that a program of yours has
+started; where several run, the error lists them.
 
 Children get the time that their `shutdown` says, then they are killed. Exit code 1 also when it is
 not done within --timeout; it then goes on.""",

@@ -50,6 +50,12 @@ def test_an_option(line: str, field: str, value: object) -> None:
     assert getattr(program(line, HOME="/root"), field) == value
 
 
+def test_that_a_temporary_child_is_forgotten_is_said_above_it() -> None:
+    text = written(imported("[program:p]\ncommand=x\nautorestart=false").root)
+    assert "forgotten when it ends" in text.partition("- id: p")[0]
+    assert "forgotten" not in written(imported("[program:p]\ncommand=x").root)
+
+
 def test_processes_of_one_program_are_a_supervisor() -> None:
     found = tree(
         "[program:w]\ncommand=run %(process_num)d %(process_num)02d/%(numprocs)d\n"
