@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from otp.command.settle import SETTLED_SECONDS, settle
 from otp.durations import seconds
 from otp.errors import Disconnected, OtpError
 from otp.handle import Control
+from otp.words import did_you_mean
 
 OK, FAILURE, USAGE, CHANGES, INTERRUPTED = 0, 1, 2, 3, 130
 ANSWER_SECONDS_MAX = 10.0
@@ -140,6 +142,9 @@ def settle_all(run_dir: str, path: str, seconds: float) -> None:
 # ---------------------------------------------------------------- arguments
 
 
+_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
+
+
 class Parser(argparse.ArgumentParser):
     """One line for a wrong argument, and examples as they are written."""
 
@@ -149,6 +154,9 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        if wrong := _CHOICE.search(message):
+            guess = did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+            message = f"{message[: wrong.end(1) + 1]}{guess}" if guess else message
         print(f"{self.prog}: {message}; see `{self.prog} --help`", file=sys.stderr)
         sys.exit(USAGE)
 

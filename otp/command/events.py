@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from otp.command.base import (
     ANSWER_SECONDS_MAX,
@@ -15,6 +16,7 @@ from otp.command.base import (
     run_dir,
 )
 from otp.command.view import Paint, one_line
+from otp.errors import OtpError
 from otp.handle import Control
 from otp.messages import (
     ChildExited,
@@ -22,9 +24,11 @@ from otp.messages import (
     GaveUp,
     NodeFault,
     NodeInfo,
+    ProcessInfo,
     RecentReports,
     Report,
 )
+from otp.words import did_you_mean
 
 REPORTS_SHOWN = 20
 """How many past reports are shown, unless told otherwise."""
@@ -33,15 +37,17 @@ REPORTS_SHOWN = 20
 def _events(arguments: argparse.Namespace) -> int:
     control = Control.of(run_dir(arguments))
     try:
-        node = control.ask(NodeInfo(), timeout=ANSWER_SECONDS_MAX)[0].path
+        rows: list[ProcessInfo] = control.ask(NodeInfo(), timeout=ANSWER_SECONDS_MAX)
+        node = rows[0].path
         request = RecentReports(_EVERY if arguments.path else arguments.count, arguments.follow)
         known = control.ask(request, timeout=ANSWER_SECONDS_MAX)
         shown = _Shown(node, arguments)
-        of_path = [report for report in known if shown.is_meant(report)]
+        shown.refuse_nobody([row.path for row in rows] + [report.path for report in known])
+        of_path = [report for report in known if shown.is_meant(report.path)]
         for report in of_path[len(of_path) - min(arguments.count, len(of_path)) :]:
             shown.show(report)
         while arguments.follow and (report := control.report()) is not None:
-            if shown.is_meant(report):
+            if shown.is_meant(report.path):
                 shown.show(report)
     except EOFError:
         print(f"otp events: node {node} has ended", file=sys.stderr)
@@ -59,12 +65,19 @@ class _Shown:
         self._path: str | None = arguments.path
         self._paint: Paint = paint()
 
-    def is_meant(self, report: Report) -> bool:
-        """Is it of the path that was asked for, as a tree shows it or as an address?"""
+    def is_meant(self, path: str) -> bool:
+        """Is it at or below what was asked for, as a tree shows it or as an address?"""
         if self._path is None:
             return True
-        named = (report.path, report.path.partition("/")[2])
+        named = (path, path.partition("/")[2])
         return any(name == self._path or name.startswith(f"{self._path}/") for name in named)
+
+    def refuse_nobody(self, paths: Sequence[str]) -> None:
+        """Raises OtpError where none of these is meant: it is a slip of the pen."""
+        if self._path is not None and not any(map(self.is_meant, paths)):
+            known = {name for path in paths for name in (path, path.partition("/")[2])}
+            guess = did_you_mean(self._path, sorted(known))
+            raise OtpError(f"nothing is known of {self._path!r}{guess} (`otp ps` lists what runs)")
 
     def show(self, report: Report) -> None:
         """One line."""

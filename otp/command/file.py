@@ -32,8 +32,13 @@ from otp.yaml_tree import load
 def tree_of(arguments: argparse.Namespace) -> Supervisor:
     """The tree that FILE names; what it imports is found here, or in the folder of the file."""
     file: str = arguments.file
-    module, colon, _ = file.partition(":")
+    module, colon, attribute = file.partition(":")
     from_python = bool(colon) and os.sep not in module and not os.path.exists(file)
+    if module.endswith(".py"):
+        name = os.path.splitext(os.path.normpath(module))[0].replace(os.sep, ".").lstrip(".")
+        raise UsageError(
+            f"{file} is Python: name the Supervisor in it, as {name}:{attribute or 'tree'}"
+        )
     folder = os.getcwd() if from_python else os.path.dirname(os.path.abspath(file))
     sys.path[:] = dict.fromkeys((folder, os.getcwd(), *sys.path))
     if not from_python:

@@ -85,8 +85,9 @@ class Lifecycle:
 
     def restart(self, place: Place) -> None:
         """Stop it and all below it, then start it; the root: all its children, likewise."""
-        if place.address == "/":
-            children = places.below(self.rows(), place)
+        rows = self.rows()
+        if place.row.path == places.root_of(rows).path:
+            children = places.below(rows, place)
             for child in children:
                 _refuse_what_cannot_come_back(child)
             for child in reversed(children):

@@ -6,6 +6,7 @@ import code
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import otp
@@ -54,13 +55,12 @@ class Shell:
         """Read and do until the end of the input. Raises NotRunning."""
         first = self._node.processes()[0]
         banner = BANNER.format(name=first.path, pid=first.pid)
-        try:
-            from IPython import start_ipython
-        except ImportError:
+        ipython = _ipython()
+        if ipython is None:
             self._talk_plainly(banner)
             return
         print(banner)
-        start_ipython(argv=["--no-banner", "--no-confirm-exit"], user_ns=self._names)
+        ipython(argv=["--no-banner", "--no-confirm-exit"], user_ns=self._names)
 
     def _talk_plainly(self, banner: str) -> None:
         import readline
@@ -91,6 +91,18 @@ class Shell:
     def close(self) -> None:
         """Leave the node."""
         self._node.close()
+
+
+def _ipython() -> Callable[..., object] | None:
+    """IPython's beginning, if it is installed.
+
+    What goes wrong in a loop that runs in the `except` of this would always be told with it.
+    """
+    try:
+        from IPython import start_ipython
+    except ImportError:
+        return None
+    return start_ipython
 
 
 def _print(lines: list[str]) -> None:

@@ -40,6 +40,7 @@ def test_what_has_happened(home: None, node: otp.Node, otp_main: Command) -> Non
     assert otp_main("events", "-n", "0").stdout == ""
     (report,) = otp_main("events", "-n", "1", "--json").stdout.splitlines()
     assert json.loads(report)["path"] == "root/pool"
+    is_one_line(otp_main("events", "pol"), 1, "nothing is known of 'pol'; did you mean 'pool'?")
     is_one_line(otp_main("events", "-n", "x"), 2, "'x' is not a whole number from 0 on")
 
 

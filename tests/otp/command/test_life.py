@@ -117,6 +117,8 @@ REFUSED = [
     ("restart once", "root/once is temporary: once stopped, it is forgotten"),
     ("restart root", "root/once is temporary: once stopped, it is forgotten"),
     ("restart jobs/first", "root/jobs/first is one of many of one template"),
+    ("restart local", "local is a part of the node itself, not of its tree"),
+    ("restart local --rolling", "local is a part of the node itself, not of its tree"),
     ("restart jobs --rolling", "root/jobs/first is one of many of one template"),
 ]
 
