@@ -293,7 +293,9 @@ def _tls(node: Node, report: Report) -> Any:
     if not isinstance(node, Table):
         return None if is_null(node) else core(node)
     fields = _fields(node, _TLS, report, "`tls`")
-    return TlsFiles(**({"cert": None, "key": None, "ca": None} | fields))
+    if missing := [f"`{key}:`" for key in _TLS if key not in fields]:
+        report(node.mark, f"`tls` lacks {' and '.join(missing)}; `otp certs` makes all three files")
+    return TlsFiles(**({"cert": "?", "key": "?", "ca": "?"} | fields))
 
 
 def _metrics(node: Node, report: Report) -> Any:

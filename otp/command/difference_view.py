@@ -23,8 +23,12 @@ from otp.difference import (
     spec_at,
 )
 from otp.messages import WireSupervisor
+from otp.replicas import COUNT
+from otp.wire_tree import Outfit, WireCare
 
 Kind = Literal["add", "remove", "restart", "adjust", "flags", "template", "reorder", "unchanged"]
+_INNER: dict[str, type[Outfit | WireCare]] = {"outfit": Outfit, "care": WireCare}
+"""What a person writes as fields of the child itself."""
 VALUE_CHARS_MAX = 40
 """More of a value than this is not shown."""
 _SECRET = ("payload", "module", "children", "id")
@@ -109,13 +113,31 @@ def _compared(old: WireSupervisor, path: Path, kind: Kind, new: Any) -> Line:
     except KeyError:  # a template of another id
         return Line(_joined(old, *path), kind)
     names = [name for name in differing(before, new) if name not in _SECRET]
-    fields = {name: _values(name, getattr(before, name), getattr(new, name)) for name in names}
+    fields: dict[str, str] = {}
+    for name in names:
+        fields |= _field(name, getattr(before, name), getattr(new, name))
     if "payload" in differing(before, new):
         fields["start or args"] = "changed"
     return Line(_joined(old, *path), kind, fields)
 
 
-def _values(name: str, before: Any, after: Any) -> str:
+def _field(name: str, before: Any, after: Any) -> dict[str, str]:
+    """By the name that it has in a tree; what is held together there is several fields."""
+    if name in _INNER:
+        kind = _INNER[name]
+        old, new = before or kind(), after or kind()
+        return {one: _values(getattr(old, one), getattr(new, one)) for one in differing(old, new)}
+    if name == "env" and _count_only(before, after):
+        return {"replicas": f"{before[COUNT]} -> {after[COUNT]}"}
+    return {name: _values(before, after)}
+
+
+def _count_only(before: dict[str, str], after: dict[str, str]) -> bool:
+    """Whether only the number of a child's replicas, which each of them is told, is another."""
+    return COUNT in before and COUNT in after and {**before, COUNT: ""} == {**after, COUNT: ""}
+
+
+def _values(before: Any, after: Any) -> str:
     if isinstance(before, msgspec.Struct) and type(before) is type(after):
         shown = (
             f"{field} {_short(getattr(before, field))} -> {_short(getattr(after, field))}"

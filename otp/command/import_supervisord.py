@@ -8,6 +8,8 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from otp.command.import_procfile import RESTARTS, Imported
 from otp.command.yaml_text import Block, literal
 from otp.rules import ID
@@ -19,17 +21,18 @@ PRIORITY, STOP_SECONDS = 999, 10
 RESTART = {"true": "permanent", "false": "temporary", "unexpected": "transient"}
 TRUE = frozenset({"1", "true", "yes", "on", "t"})
 _OUTPUT = ("logfile", "logfile_maxbytes", "logfile_backups", "capture_maxbytes")
-_SILENT = {f"{stream}_{key}" for stream in ("stdout", "stderr") for key in _OUTPUT} | {
-    "redirect_stderr",
-    "killasgroup",
-    "numprocs_start",
+_KEPT = {f"{stream}_{key}" for stream in ("stdout", "stderr") for key in _OUTPUT} | {
+    "redirect_stderr"
 }
-"""What otp does by itself: it keeps the output (`otp logs`) and kills all that is left."""
+"""Where output goes: otp keeps it by itself."""
+_SILENT = {"killasgroup", "numprocs_start"}
+"""What otp does by itself: it kills all that is left, and counts from where it is told."""
 _TAKEN = {"command", "process_name", "numprocs", "directory", "umask", "user", "environment"} | {
     *("priority", "autostart", "autorestart", "exitcodes", "stopsignal", "stopwaitsecs"),
     *("startsecs", "startretries", "stopasgroup"),
 }
-_SECTIONS = ("unix_http_server", "inet_http_server", "supervisorctl", "supervisord", "include")
+_SERVERS = ("unix_http_server", "inet_http_server", "supervisorctl")
+_SECTIONS = ("supervisord", "include")
 _PAIR = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*=")
 
 
@@ -80,7 +83,9 @@ class _Import:
             if kind == "program":
                 options = dict(self._parser.items(section))
                 programs[name] = (self._priority(section, options), self._program(name, options))
-            elif kind != "group" and section not in _SECTIONS and kind != "rpcinterface":
+            elif section in _SERVERS or kind == "rpcinterface":
+                self._warn(section, "left out: `otp` finds its node by itself, see `otp ps`")
+            elif kind != "group" and section not in _SECTIONS:
                 self._warn(section, "has no like here: left out")
         if self._parser.get("supervisord", "user", fallback=""):
             self._warn("supervisord", "user: start `otp run` as that user, or give each `user:`")
@@ -146,7 +151,10 @@ class _Import:
         if count == 1:
             return made[0]
         fields = {"id": self._id(name), **RESTARTS}
-        return Block(fields, [], made, dropped=made[0].dropped)
+        if not made[0].dropped:
+            return Block(fields, [], made)
+        below = [msgspec.structs.replace(one, comments=[], dropped=False) for one in made]
+        return Block(fields, made[0].comments, below, dropped=True)
 
     def _one(self, name: str, options: dict[str, str], number: int, count: int) -> Block:
         section = f"program:{name}"
@@ -224,9 +232,11 @@ class _Import:
 
     def _say_what_is_lost(self, section: str, options: dict[str, str]) -> None:
         for key in options:
-            if key not in _TAKEN and key not in _SILENT:
+            if key in _KEPT:
+                self._warn(section, f"{key}: left out, `otp logs` shows and bounds all output")
+            elif key not in _TAKEN and key not in _SILENT:
                 self._warn(section, f"{key} has no like here: left out")
-        if options.get("exitcodes", "0").strip() not in ("0", "0,2"):
+        if options.get("exitcodes", "0").strip() != "0":
             self._warn(section, "exitcodes: only 0 counts as an end that was wished for")
         for key, default in (("startsecs", "1"), ("startretries", "3")):
             if options.get(key, default).strip() != default:

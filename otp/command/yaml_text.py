@@ -20,7 +20,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f]")
 class Block(msgspec.Struct):
     """A child or a supervisor: its fields in order, what is said above it, what is below it.
 
-    With `dropped` it is written as a comment: it has no like in a tree.
+    With `dropped` it is written as a comment, all below it too: it has no like in a tree.
     """
 
     fields: dict[str, Any]
@@ -45,10 +45,11 @@ def _lines(block: Block, *, first: str) -> Iterator[str]:
     before = first[:-2] if first else ""
     for comment in block.comments:
         yield from (f"{before}# {line}" for line in _UNPRINTABLE.sub(" ", comment).splitlines())
-    lines = [f"{key}: {flow(value)}" for key, value in block.fields.items()]
     if block.dropped:
-        yield from (f"{before}# {'- ' if n == 0 else '  '}{line}" for n, line in enumerate(lines))
+        kept = msgspec.structs.replace(block, comments=[], dropped=False)
+        yield from (f"{before}# {line}" for line in _lines(kept, first="- "))
         return
+    lines = [f"{key}: {flow(value)}" for key, value in block.fields.items()]
     yield f"{first}{lines[0]}"
     yield from (f"{indent}{line}" for line in lines[1:])
     if block.children is not None:

@@ -156,7 +156,8 @@ def test_an_env_file_is_looked_for_next_to_the_file_that_names_it(tmp_path: Path
             "f:2:18: 'textfiel' is not a key of `metrics`; did you mean 'textfile'?",
         ),
         ("id: a\nnode: {tls: 3}", "f:2:13: 3 is not a TlsFiles"),
-        ("id: a\nnode: {tls: {cert: a, key: b}}", "f:2:8: nothing is not text"),
+        ("id: a\nnode: {tls: {cert: a, key: b}}", "f:2:13: `tls` lacks `ca:`; `otp certs` makes"),
+        ("id: a\nnode: {tls: {cert: x}}", "f:2:13: `tls` lacks `key:` and `ca:`"),
         (
             "id: a\nnode: {tls: {kye: a, cert: a, key: b, ca: c}}",
             "f:2:14: 'kye' is not a key of `tls`; did you mean 'key'?",

@@ -3,7 +3,7 @@ from __future__ import annotations
 from otp.command.difference_view import drawn, lines
 from otp.difference import plan
 from otp.messages import WireChild, WireSupervisor
-from otp.wire_tree import WireBackoff
+from otp.wire_tree import Outfit, WireBackoff, WireCare
 
 OLD = WireSupervisor(
     "root",
@@ -46,3 +46,16 @@ def test_of_a_value_with_fields_only_those_that_differ_are_shown() -> None:
     old, new = (WireSupervisor("r", backoff=WireBackoff(n, 2.0, 9.0, 0.0, 9.0)) for n in (1.0, 2.0))
     (line, *_) = lines(old, new, plan(old, new))
     assert line.fields == {"backoff": "initial 1.0 -> 2.0"}
+
+
+def test_fields_have_the_names_that_a_person_writes() -> None:
+    before = WireChild("a", outfit=Outfit(nice=5), env={"OTP_REPLICAS": "2", "X": "1"})
+    after = WireChild(
+        "a",
+        outfit=Outfit(nice=6),
+        care=WireCare(heartbeat=3.0),
+        env={"OTP_REPLICAS": "3", "X": "1"},
+    )
+    old, new = WireSupervisor("r", (before,)), WireSupervisor("r", (after,))
+    (line, *_) = lines(old, new, plan(old, new))
+    assert line.fields == {"nice": "5 -> 6", "heartbeat": "0.0 -> 3.0", "replicas": "2 -> 3"}

@@ -65,6 +65,18 @@ def test_processes_of_one_program_are_a_supervisor() -> None:
     assert commands == {"w/w-5": ("run", "5", "05/2"), "w/w-6": ("run", "6", "06/2")}
 
 
+def test_what_is_not_started_by_itself_is_a_comment_with_all_of_it() -> None:
+    found = imported("[program:w]\ncommand=run it\nnumprocs=2\nautostart=false\nuser=nobody\n")
+    text = written(found.root)
+    assert text.count("command: [run, it]") == text.count("user: nobody") == 2
+    assert text.count("autostart is false") == 1
+    lines = text.split("children: []\n")[1].splitlines()
+    assert all(line.startswith("  # ") for line in lines)
+    (_, *block) = [line.removeprefix("  # ") for line in lines]
+    made = loads("id: r\nchildren:\n" + "\n".join(block), environ={}, imports=False)
+    assert [path for path, _ in paths(made)] == ["w", "w/w_00", "w/w_01"]
+
+
 def test_groups_and_priorities_are_the_order() -> None:
     found = tree(
         "[program:late]\ncommand=a\n[program:b]\ncommand=b\n[program:c]\ncommand=c\npriority=1\n"
@@ -83,6 +95,10 @@ def test_groups_and_priorities_are_the_order() -> None:
         ("[program:p]\ncommand=x\nserverurl=AUTO", "serverurl has no like here"),
         ("[program:p]\ncommand=x\nstartsecs=5", "startsecs: see"),
         ("[program:p]\ncommand=x\nexitcodes=0,3", "exitcodes: only 0"),
+        ("[program:p]\ncommand=x\nexitcodes=0,2", "exitcodes: only 0"),
+        ("[program:p]\ncommand=x\nredirect_stderr=true", "redirect_stderr: left out, `otp logs`"),
+        ("[program:p]\ncommand=x\nstdout_logfile=f", "stdout_logfile: left out, `otp logs`"),
+        ("[program:p]\ncommand=x\n[inet_http_server]", "[inet_http_server] left out"),
         ("[program:p]\ncommand=x\nstopasgroup=true", "stopasgroup: the signal goes to the program"),
         ("[program:p]\ncommand=x %(nope)s", "command holds an expansion that is not known"),
         ("[program:p]\ncommand=x 'y", "command cannot be taken apart: No closing quotation"),

@@ -47,7 +47,7 @@ def test_children_comments_and_what_is_dropped() -> None:
         ["about\nall"],
         [
             Block({"id": "a", "n": 1}, ["about a"]),
-            Block({"id": "b", "n": 2}, ["gone:"], dropped=True),
+            Block({"id": "b", "n": 2}, ["gone:"], [Block({"id": "d", "n": 3})], dropped=True),
             Block({"id": "s"}, [], [Block({"id": "c"})]),
         ],
     )
@@ -61,6 +61,9 @@ def test_children_comments_and_what_is_dropped() -> None:
         "  # gone:",
         "  # - id: b",
         "  #   n: 2",
+        "  #   children:",
+        "  #     - id: d",
+        "  #       n: 3",
         "  - id: s",
         "    children:",
         "      - id: c",
