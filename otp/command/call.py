@@ -63,13 +63,19 @@ def _answer(client: Client, arguments: argparse.Namespace, request: Any) -> Any:
         return client.call(place.address, request, timeout=seconds)
 
 
+def _wait(text: str) -> float:
+    if not (seconds := duration(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} leaves no time for an answer")
+    return seconds
+
+
 def _call_arguments(parser: argparse.ArgumentParser) -> None:
     path = "pool/w1 (or root/pool/w1), or a name; of another node: pool/w1@NODE or name@NODE"
     parser.add_argument("path", metavar="PATH", help=path)
     text = "Type field=value .., JSON with its `type`, or - for JSON from stdin"
     parser.add_argument("request", metavar="REQUEST", nargs="+", help=text)
     text = f"how long to wait for the answer: 5, 5s, 1m, .. (default {CALL_SECONDS:g}s)"
-    parser.add_argument("--timeout", metavar="TIME", type=duration, default=CALL_SECONDS, help=text)
+    parser.add_argument("--timeout", metavar="TIME", type=_wait, default=CALL_SECONDS, help=text)
     node_arguments(parser)
 
 

@@ -67,6 +67,7 @@ def test_a_wrong_file(
         ("run supervisors.yaml --authkey-file empty", 1, "otp run: empty did not start: it is emp"),
         ("run app.py", 2, "app.py is Python: name the Supervisor in it, as app:tree"),
         ("check shop/app.py:root", 2, "name the Supervisor in it, as shop.app:root"),
+        ("call w Add --timeout 0", 2, "argument --timeout: '0' leaves no time for an answer"),
         ("tre", 2, "otp: argument COMMAND: invalid choice: 'tre'; did you mean 'tree'?"),
         ("run supervisors.yaml --colour", 2, "unrecognized arguments: --colour"),
         ("check no.yaml", 2, "no.yaml: cannot be read: No such file or directory"),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,3 +113,20 @@ def test_a_prompt_that_reads_from_a_pipe(node: otp.Node) -> None:
     assert done.returncode == 0
     assert "Ctrl-D leaves; the node goes on." in done.stdout + done.stderr
     assert eventually(lambda: node.processes()[-1].restarts) == 1
+
+
+def test_an_error_at_a_plain_prompt_is_told_without_what_is_not_installed(
+    node: otp.Node, tmp_path: Path
+) -> None:
+    (tmp_path / "IPython.py").write_text("raise ImportError('not installed')")
+    done = subprocess.run(
+        programs.otp_command("shell"),
+        env=programs.environ(),
+        cwd=tmp_path,
+        input="1/0\n",
+        capture_output=True,
+        text=True,
+        timeout=programs.SECONDS_MAX,
+        check=False,
+    )
+    assert "ZeroDivisionError" in done.stderr and "During handling" not in done.stderr
