@@ -100,6 +100,7 @@ class AsyncClient:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.ended: Callable[[], str] = str  # why the node has ended, where that is known
         self._protocol: _Protocol | None = None
         self._closing: _Protocol | None = None
         self._connecting = asyncio.Lock()
@@ -203,7 +204,7 @@ class AsyncClient:
             if not isinstance(error, (OSError, EOFError, TimeoutError)):
                 raise  # cancelled: nobody would close it
             problem = getattr(error, "strerror", None) or str(error) or "no hello in time"
-            raise NotRunning(where=self._path, problem=problem) from error
+            raise NotRunning(where=self._path, problem=problem, ended=self.ended()) from error
         return protocol
 
     def _write(self, frame: bytes) -> None:
@@ -248,6 +249,7 @@ class AsyncNode:
         self._node = node
         self._one_at_a_time = asyncio.Lock()
         self.client = AsyncClient(socket_in(node.run_dir, "mailroom.sock"))
+        self.client.ended = node.end.why
         self.call = self.client.call
         self.cast = self.client.cast
         self.send = self.client.send

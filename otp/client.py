@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from otp import codec
@@ -99,6 +100,11 @@ class Channel:
             if writable.poll(_milliseconds(seconds)) and self._frames.flush():
                 return True
         return False
+
+    @property
+    def readable(self) -> bool:
+        """Whether something has arrived, or the other side has closed."""
+        return bool(self._arrived or self._poll.poll(0))
 
     def receive(self, deadline: float | None) -> bytes | None:
         """The next frame, or None at the deadline (monotonic). Raises EOFError."""
@@ -222,6 +228,7 @@ class Client:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.ended: Callable[[], str] = str  # why the node has ended, where that is known
         self._local = threading.local()
         self._channels: dict[threading.Thread, Channel] = {}
         self._lock = threading.Lock()
@@ -301,7 +308,10 @@ class Client:
         The connection, the frame's number in it, and whether all was written in time.
         """
         known: Channel | None = getattr(self._local, "channel", None)
-        channel = known or self._connected()
+        try:
+            channel = known or self._connected()
+        except NotRunning as error:
+            raise error.because(self.ended()) from error
         try:
             ref = next(channel.refs) if kind == CALL else 0
             sent = channel.send(envelope(kind, to, self._local.pid, ref, message, ttl), deadline)

@@ -208,8 +208,15 @@ class Stop(Exception):
 
 
 class NotRunning(OtpError, ConnectionError):
-    """No node answers at `where`."""
+    """No node answers at `where`; `ended` says why the node that was there has ended, if known."""
 
-    def __init__(self, *, where: str, problem: str) -> None:
-        self.where, self.problem = where, problem
-        super().__init__(f"no node answers at {where} ({problem}); is it running?")
+    def __init__(self, *, where: str, problem: str, ended: str = "") -> None:
+        self.where, self.problem, self.ended = where, problem, ended
+        known = f"the node at {where} has ended: {ended}"
+        super().__init__(
+            known if ended else f"no node answers at {where} ({problem}); is it running?"
+        )
+
+    def because(self, ended: str) -> NotRunning:
+        """The same, with what is known of the node's end."""
+        return NotRunning(where=self.where, problem=self.problem, ended=ended)

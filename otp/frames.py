@@ -80,6 +80,12 @@ class BootResult(msgspec.Struct, frozen=True):
     text: str = ""
 
 
+class LastWords(msgspec.Struct, frozen=True):
+    """Node to host, at most once, after `BootResult`: why the tree ended by itself."""
+
+    text: str = ""
+
+
 class Boot(msgspec.Struct, frozen=True):
     """What a node is told at its birth. `authkey` never appears in an argument or environment.
 

@@ -27,10 +27,11 @@ from otp import wire
 from otp.checks import check
 from otp.client import Channel, socket_in
 from otp.codec import decode_envelope
+from otp.ending import NodeEnd
 from otp.errors import NotRunning, OtpError, StartError
 from otp.exporting import Exporting
 from otp.frames import Boot, BootResult
-from otp.handle import Node
+from otp.handle import Control, Node
 from otp.log_files import remove_logs
 from otp.spec import MetricsSpec, NodeOptions, Supervisor
 from otp.tls_files import read_tls
@@ -66,7 +67,8 @@ class StartedNode(Node):
     ) -> None:
         super().__init__(run_dir)
         self.process = process
-        self._lifeline: Channel | None = lifeline
+        self.end = NodeEnd(process, lifeline)
+        self.client.ended = self.end.why
         self._log = log
         self._ours = True
 
@@ -89,22 +91,27 @@ class StartedNode(Node):
             self._log.join()
         if not stopped:
             raise OtpError(f"node {self.pid} did not stop in {STOP_SECONDS_MAX:g} s; killed")
+        if failure := self.end.failure():
+            _log_end(self.run_dir, failure)
+
+    @property
+    def control(self) -> Control:
+        """The control connection. Raises NotRunning, with why, where the node has ended."""
+        if ended := self.end.why():
+            raise NotRunning(where=self.run_dir, problem="it has ended", ended=ended)
+        return super().control
 
     def hang_up(self) -> None:
         """Begin to stop, as if this program had ended; `close` waits for the end."""
         super().close()
         if self._log is not None:
             self._log.stopping = True
-        if self._lifeline is not None:
-            self._lifeline.close()
-            self._lifeline = None
+        self.end.hang_up()
 
     def after_fork(self) -> None:
         """In a forked child: node and tree are the parent's, whose end must be seen by the node."""
         super().after_fork()
-        if self._lifeline is not None:
-            self._lifeline.close()
-            self._lifeline = None
+        self.end.after_fork()
         if self._log is not None:
             self._log.close()
         self._ours = False
@@ -115,11 +122,18 @@ class StartedNode(Node):
         self.close()
 
     def __del__(self) -> None:
-        lifeline = getattr(self, "_lifeline", None)
-        if lifeline is not None:
+        end = getattr(self, "end", None)
+        if end is not None and end.open:
             self.hang_up()  # the node sees that, stops its tree and ends
             text = f"node {self.pid} was not closed; use `with`"
             warnings.warn(text, ResourceWarning, stacklevel=2)
+
+
+def _log_end(run_dir: str, why: str) -> None:
+    """Also where reports go nowhere: that a tree has ended by itself must not stay unsaid."""
+    import logging  # who starts nodes that end well does not pay for it
+
+    logging.getLogger("otp").error("the node at %s has ended: %s", run_dir, why)
 
 
 N = TypeVar("N", bound=StartedNode)

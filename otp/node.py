@@ -21,7 +21,8 @@ from otp import isolation
 from otp.boot import read_boot, stop_signals
 from otp.codec import encode
 from otp.control import Connection, ControlServer, Responder
-from otp.frames import INFO, MSGPACK, Boot, BootResult, Envelope, Failure
+from otp.frames import INFO, MSGPACK, Boot, BootResult, Envelope, Failure, LastWords
+from otp.last_words import Memory
 from otp.log_link import LogLink
 from otp.mailroom_link import MailroomLink
 from otp.memory import MemoryGuard
@@ -100,6 +101,7 @@ class Node:
         self._up = False
         self._stop_waiters: list[Responder] = []
         self._last_failure = ""
+        self._said = Memory()
         self._notify = os.environ.pop(VARIABLE, "")  # ours alone, not our children's
         self._zygote_faults: list[float] = []
         self._replies: dict[int, tuple[Any, Any]] = {}
@@ -212,7 +214,7 @@ class Node:
         if self._host is None:
             self._logs.say_text(f"otp: node {self._boot.name}: {text}")
 
-    def _tell_host(self, result: BootResult) -> None:
+    def _tell_host(self, result: BootResult | LastWords) -> None:
         if self._host is not None:
             body = encode(result)
             self._control.send(self._host, Envelope(INFO, "", "boot", 0, 0, 0, MSGPACK, "", body))
@@ -249,6 +251,7 @@ class Node:
         self._exit_code = 1
         if self._up:
             self.fault(text)
+            self._tell_host(LastWords(self._said.text))
         else:
             self._boot_failed(self._last_failure or text)
         self._reactor.stop()
@@ -283,7 +286,9 @@ class Node:
             return
         if error and not self._stopping:
             self._boot_failed(self._last_failure or error)
-        elif not self._stopping and self._exit_code:
+        elif self._up and (self._essential or not self._stopping):
+            self._tell_host(LastWords(self._said.text))
+        if not (error or self._stopping) and self._exit_code:
             self.fault(f"the root supervisor {unit.path} gave up; the node ends")
         self._leave()
 
@@ -328,6 +333,7 @@ class Node:
             self._last_failure = f"{report.path}: {report.reason}"
         if isinstance(report, GaveUp) and self._root is not None and report.path == self._root.path:
             self._exit_code = 0 if report.reason == AUTO_SHUTDOWN else 1
+        self._said.hear(report)
         self._control.publish(report)
         self._logs.say(report)
         if isinstance(report, EssentialEnded) and self._essential is None:

@@ -269,6 +269,19 @@ def test_a_client_alone(home: Path, otp_start: Start) -> None:
     run(work)
 
 
+def test_whose_tree_gave_up_is_told_why() -> None:
+    children = [otp.ChildSpec("a", programs.Idle)]
+
+    async def work() -> None:
+        async with aio.start(otp.Supervisor("root", children, max_restarts=0)) as node:
+            await node.kill("a")
+            await asyncio.to_thread(node._node.process.wait)
+            with pytest.raises(otp.NotRunning, match="root gave up: root/a: killed"):
+                await node.call("a", None)
+
+    run(work)
+
+
 def test_nobody_listens(tmp_path: Path) -> None:
     async def work() -> None:
         async with otp.AsyncClient(str(tmp_path / "nobody")) as client:

@@ -94,6 +94,12 @@ CASES: list[tuple[type[OtpError], dict[str, Any], type[BaseException], str]] = [
         "no node answers at /run/x (no such file); is it running?",
     ),
     (
+        errors.NotRunning,
+        {"where": "/run/x", "problem": "no such file", "ended": "root gave up"},
+        ConnectionError,
+        "the node at /run/x has ended: root gave up",
+    ),
+    (
         errors.SupervisorError,
         {"request": "delete_child", "supervisor": "pool", "child": "w1", "reason": "running"},
         OtpError,

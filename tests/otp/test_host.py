@@ -241,3 +241,32 @@ def test_a_node_finds_this_very_package(monkeypatch: pytest.MonkeyPatch) -> None
     made = host.environment({"PYTHONPATH": f"/a{os.pathsep}/b", "X": "1"})
     assert made["X"] == "1"
     assert made["PYTHONPATH"].split(os.pathsep) == [str(programs.ROOT), "/a", "/b"]
+
+
+# ---------------------------------------------------------------- a tree that gave up
+
+
+def test_whose_tree_gave_up_is_told_why(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    why = r"root gave up: root/a: killed; a: more than 0 restarts in 5 s"
+    children = [otp.ChildSpec("a", programs.Idle)]
+    with otp.start(otp.Supervisor("root", children, max_restarts=0)) as node:
+        node.kill("a")
+        node.process.wait()
+        with pytest.raises(otp.NotRunning, match=why):
+            node.call("a", None)
+        with pytest.raises(otp.NotRunning, match=why):
+            node.kill("a")
+        assert not caplog.records
+    assert [why in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_of_a_node_that_was_killed_that_is_known(
+    home: Path, otp_start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = otp_start(tree())
+    node.process.kill()
+    node.process.wait()
+    with pytest.raises(otp.NotRunning, match="has ended: killed by signal 9"):
+        node.cast("counter", None)
+    node.close()
+    assert "killed by signal 9" in caplog.text
