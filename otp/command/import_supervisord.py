@@ -116,7 +116,9 @@ class _Import:
         return [*left.values(), *blocks]
 
     def _warn(self, section: str, text: str) -> None:
-        self._found.warnings.append(f"[{section}] {text}")
+        warning = f"[{section}] {text}"
+        if warning not in self._found.warnings:  # each process of a program would say the same
+            self._found.warnings.append(warning)
 
     def _priority(self, section: str, options: Mapping[str, str]) -> int:
         return self._number(section, options, "priority", PRIORITY)

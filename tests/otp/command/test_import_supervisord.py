@@ -70,6 +70,7 @@ def test_what_is_not_started_by_itself_is_a_comment_with_all_of_it() -> None:
     text = written(found.root)
     assert text.count("command: [run, it]") == text.count("user: nobody") == 2
     assert text.count("autostart is false") == 1
+    assert len(found.warnings) == 1
     lines = text.split("children: []\n")[1].splitlines()
     assert all(line.startswith("  # ") for line in lines)
     (_, *block) = [line.removeprefix("  # ") for line in lines]
