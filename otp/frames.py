@@ -154,7 +154,8 @@ class Kill(Control, frozen=True):
 
 
 class Forked(Control, frozen=True):
-    """Zygote to node: the child exists. `pid` 0: the fork failed, `text` says why."""
+    """Zygote to node: the child exists. `pid` 0: the fork failed, `text` says why; without a
+    text: it died before it took its job, which another one gets now."""
 
     serial: int
     pid: int

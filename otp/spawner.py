@@ -291,7 +291,7 @@ class Spawner:
             running.watch.forked()
         if running.ready:
             self.is_ready(running)
-        if pid == 0 and self.running.pop(running.serial, None) is not None:
+        if text and self.running.pop(running.serial, None) is not None:
             self._release(running)
             running.owner.ended(running, Reason("crash", text))
 

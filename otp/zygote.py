@@ -273,6 +273,9 @@ class Zygote:
             if serial is not None:
                 del self._pids[serial]
                 if job is not None:
+                    # Said before the next one is there, which may begin before its pid is told.
+                    self._tell(Forked(serial, 0))
+                    self._flush()
                     self._fork(job.spawn, job.fds)
                     continue
                 deadline = self._reactor.now() + STRAYS_SECONDS_MAX
