@@ -102,7 +102,8 @@ def _ipython() -> Callable[..., object] | None:
         from IPython import start_ipython
     except ImportError:
         return None
-    return start_ipython
+    begin: Callable[..., object] = start_ipython
+    return begin
 
 
 def _print(lines: list[str]) -> None:
