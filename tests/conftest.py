@@ -12,14 +12,10 @@ from tests.orphans import describe, mark_session, survivors
 
 def pytest_configure() -> None:
     """What runs in a shell's background has these ignored, and so has all that it starts."""
-    defaults = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGQUIT: signal.SIG_DFL,
-        signal.SIGHUP: signal.SIG_DFL,
-    }
-    for number, default in defaults.items():
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, default)
+            is_interrupt = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_interrupt else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
