@@ -73,8 +73,8 @@ class Server:
         server._process = process  # there already in `__init__`, which may call others
         self._system = System(process, server, self._decoders)
         server.__init__(**args)  # type: ignore[misc]
-        process.began()
         try:
+            process.began()  # from here on it ends as a server does, with `terminate`
             reason = self._serve()
         except Exception as error:
             reason = crash_reason(error)
